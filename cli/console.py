@@ -1,0 +1,152 @@
+"""What a person sees: progress on stderr, tables on stdout, colour only on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from edgekd.progress import Listener, Progress
+
+LOG_WIDTH = 160
+"""Columns where there is no terminal: a log has no width of its own, and folded tables are hard to read."""
+
+stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+VERDICT_STYLE = {"pass": "bold green", "inconclusive": "bold yellow", "fail": "bold red"}
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON on stdout, for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Listener]:
+    """A listener that draws a bar a stage with ETA on a terminal, and a line a stage and minute elsewhere."""
+    if stderr.is_terminal:
+        with _bars() as bars:
+            yield _Drawn(bars)
+    else:
+        yield _Lines()
+
+
+def _bars() -> Bars:
+    return Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=stderr,
+    )
+
+
+class _Drawn:
+    def __init__(self, bars: Bars) -> None:
+        self.bars, self.tasks = bars, dict[str, TaskID]()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=progress.total, note="")
+        task = self.tasks[progress.stage]
+        self.bars.update(task, completed=progress.done, total=progress.total, note=escape(progress.note))
+
+
+class _Lines:
+    """For logs: a line when a stage starts, at every tenth of it, and when it is done."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, int] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        tenth = int(10 * progress.done / progress.total) if progress.total else 10
+        if self.last.get(progress.stage) != tenth:
+            self.last[progress.stage] = tenth
+            note = f"  {progress.note}" if progress.note else ""
+            print(f"{progress.stage:<9} {10 * tenth:3d}%{note}", file=sys.stderr, flush=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """A plain table on stdout; the first column to the left, what looks like numbers to the right."""
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(columns):
+        cells = [row[index] for row in rows]
+        number = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "–-<" for cell in cells)
+        drawn.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    stdout.print(drawn)
+
+
+def variants_table(report: Mapping[str, Any]) -> None:
+    """The table of variants: what each measured, and why it ships or does not."""
+    rows = []
+    base = next((v["latency"]["p50_ms"] for v in report["variants"] if v["latency"]), None)
+    for variant in report["variants"]:
+        accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
+        p50 = latency.get("p50_ms")
+        rows.append(
+            [
+                ("▶ " if variant["selected"] else "  ") + variant["name"],
+                _number(variant["size_bytes"] and variant["size_bytes"] / 1024, "{:.0f} KiB"),
+                _percent(accuracy.get("top1")),
+                _percent(accuracy.get("agreement_fp32")),
+                _number(p50, "{:.3f} ms"),
+                _number(latency.get("p90_ms"), "{:.3f} ms"),
+                _number(p50 and base and base / p50, "{:.2f}x"),
+                (variant["gate"] or {}).get("verdict", "–"),
+                variant["reason"],
+            ]
+        )
+    table(["variant", "size", "top-1", "as fp32", "p50", "p90", "speed", "gate", "reason"], rows)
+
+
+def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:
+    """Each check of the gate with value, interval and limit, then the verdict."""
+    rows = [
+        [
+            check["name"],
+            _value(check["value"], check["unit"]),
+            f"{_value(check['low'], check['unit'])} to {_value(check['high'], check['unit'])}"
+            if check["low"] is not None
+            else "–",
+            _value(check["limit"], check["unit"]),
+            check["source"],
+            check["verdict"],
+            check["note"],
+        ]
+        for check in gate["checks"]
+    ]
+    if rows:
+        table(["check", "value", "95 % interval", "limit", "set by", "verdict", "note"], rows)
+    stdout.print()
+    style = VERDICT_STYLE[gate["verdict"]]
+    proxy = " (proxy: measured on this machine)" if target.get("proxy") else ""
+    stdout.print(f"[{style}]{gate['verdict'].upper()}[/] {escape(gate['variant'])} on {escape(target['name'])}{proxy}")
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return f"{value:,.0f} B"
+    return f"{value:.3f} ms" if unit == "ms" else f"{value:.4f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,155 @@
+"""`quantize`, `validate`, `gate`, `bundle`, `verify`: what works on plain files, without torch."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from edgekd.cli import console
+from edgekd.cli.options import DataOption, JsonOption, ModelArgument, TargetOption
+
+from edgekd.errors import BadInputError, ExitCode
+
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="A limit of the gate, e.g. --limit max_p50_ms=2.5. Repeatable.", show_default=False),
+]
+QUANTIZE_LIMITS = {"max_top1_drop": 0.01, "min_agreement": 0.97}
+"""Defaults of `edgekd quantize`: the usual 1 point of accuracy; 3 % changed classes where there are no labels."""
+
+
+def quantize(
+    model: ModelArgument,
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for variants, report and bundle.")],
+    target: TargetOption = "x86-1t",
+    limit: LimitOption = None,
+    calibration_samples: Annotated[int, typer.Option(help="Samples for calibration, at most half of the data.")] = 500,
+    json_: JsonOption = False,
+) -> int:
+    """Build and measure every variant of an ONNX file, and ship the fastest that holds its accuracy."""
+    from edgekd import prepare
+
+    limits = QUANTIZE_LIMITS | _limits(limit)
+    with console.progress() as listener:
+        report, code = prepare.quantize_file(
+            model,
+            source=data,
+            target=target,
+            folder=out,
+            limits=limits,
+            calibration_samples=calibration_samples,
+            listener=listener,
+        )
+    _show(report, json_)
+    if not json_:
+        console.stdout.print(f"report  {out / 'report.html'}")
+        console.stdout.print(f"bundle  {out / 'bundle'}")
+    return int(code)
+
+
+def validate(
+    model: ModelArgument,
+    data: DataOption,
+    target: TargetOption = "x86-1t",
+    baseline: Annotated[Path | None, typer.Option(help="An fp32 file to compare with.", show_default=False)] = None,
+    limit: LimitOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Measure accuracy and latency of an ONNX file, and judge it against the target's budgets and --limit."""
+    from edgekd import prepare
+
+    with console.progress() as listener:
+        report, code = prepare.validate_file(
+            model, source=data, target=target, baseline=baseline, limits=_limits(limit), listener=listener
+        )
+    _show(report, json_)
+    return int(code)
+
+
+def gate(
+    path: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json.", show_default=False)],
+    limit: LimitOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Judge a report again, from its raw samples, against its own limits or others."""
+    from dataclasses import asdict
+
+    from edgekd import gate as gates
+    from edgekd import report as reports
+
+    report = reports.read(path)
+    verdict = gates.rejudge(report, limits=_limits(limit) if limit else None)
+    result = asdict(verdict) | {"variant": report["gate"]["variant"]}
+    if json_:
+        console.print_json(result)
+    else:
+        console.verdict_table(result, report["target"])
+    return int(gates.exit_code(verdict.verdict))
+
+
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A run folder, as `edgekd run` left it.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
+    variant: Annotated[
+        str | None, typer.Option(help="Another variant than the one that won.", show_default=False)
+    ] = None,
+) -> int:
+    """Make the folder to ship from a finished run, of the winner or of another variant."""
+    from edgekd import rebundle
+
+    made = rebundle.rebundle(run, out=out, variant=variant)
+    console.stdout.print(f"bundle  {out} ({made.variant})")
+    return 0
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.", show_default=False)],
+    json_: JsonOption = False,
+) -> int:
+    """Check a bundle's hashes and its outputs on this machine."""
+    from dataclasses import asdict
+
+    from edgekd import bundle as bundles
+
+    verified = bundles.verify(path)
+    if json_:
+        console.print_json(asdict(verified))
+    else:
+        words = {True: "pass", False: "fail", None: "inconclusive"}
+        rows = [(check.name, words[check.passed], check.detail) for check in verified.checks]
+        console.table(["check", "verdict", "detail"], rows)
+        console.stdout.print(f"\n{words[verified.passed].upper()} {path}")
+    codes = {True: ExitCode.PASS, False: ExitCode.GATE_FAILED, None: ExitCode.INCONCLUSIVE}
+    return int(codes[verified.passed])
+
+
+def _show(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        console.print_json(report)
+        return
+    console.variants_table(report)
+    console.stdout.print()
+    console.verdict_table(report["gate"], report["target"])
+
+
+def _limits(texts: list[str] | None) -> dict[str, float]:
+    limits = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        try:
+            limits[name.strip()] = float(tomllib.loads(f"value = {value}")["value"])
+        except (tomllib.TOMLDecodeError, TypeError, ValueError) as err:
+            raise BadInputError(f"--limit {text}: expected name=number, for example max_p50_ms=2.5") from err
+    _check_names(limits)
+    return limits
+
+
+def _check_names(limits: dict[str, float]) -> None:
+    from edgekd.errors import nearest
+    from edgekd.recipe import Gate
+
+    known = list(Gate.model_fields)
+    for name in limits:
+        if name not in known:
+            raise BadInputError(f"--limit {name}: unknown{nearest(name, known)} known: {', '.join(known)}")

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[Path, typer.Argument(help="Recipe TOML.", show_default=False)]
+ModelArgument = Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder to write to. Default: runs/NAME.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a recipe key, e.g. --set distill.epochs=3. Repeatable.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what is cached; run nothing.")]
+TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name from `edgekd targets`, or a .toml path.")]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        "-d",
+        help="An .npz with x in the network's own input layout and optional y, or a folder of class folders of images.",
+        show_default=False,
+    ),
+]

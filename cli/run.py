@@ -1,0 +1,123 @@
+"""`run`, `distill`, `export`: what takes a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from edgekd.cli import console
+from edgekd.cli.options import DataOption, DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption
+
+HtmlPath = "report.html"
+
+
+def run(
+    recipe: RecipeArgument,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    json_: JsonOption = False,
+    dry_run: DryRunOption = False,
+) -> int:
+    """Distill, export, quantize, validate, gate, report and bundle; exit with the verdict."""
+    from edgekd import pipeline
+
+    loaded, folder = _load(recipe, out, overrides)
+    if dry_run:
+        return _print_plan(pipeline.plan(loaded, folder=folder), folder, json_)
+    with console.progress() as listener:
+        outcome = pipeline.run(
+            loaded, folder=folder, origin=str(recipe), overrides=tuple(overrides or ()), listener=listener
+        )
+    if json_:
+        console.print_json(outcome.report)
+    else:
+        _say_cached(outcome.cached)
+        _student_lines(outcome.report)
+        console.variants_table(outcome.report)
+        console.stdout.print()
+        console.verdict_table(outcome.report["gate"], outcome.report["target"])
+        console.stdout.print(f"report  {folder / HtmlPath}")
+        console.stdout.print(f"bundle  {folder / 'bundle'}")
+    return int(outcome.exit_code)
+
+
+def distill(
+    recipe: RecipeArgument,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    json_: JsonOption = False,
+    dry_run: DryRunOption = False,
+) -> int:
+    """Train the recipe's student; stop at its weights, OUT/student.safetensors."""
+    from edgekd import pipeline
+
+    loaded, folder = _load(recipe, out, overrides)
+    if dry_run:
+        return _print_plan(pipeline.plan(loaded, folder=folder)[:2], folder, json_)
+    with console.progress() as listener:
+        outcome = pipeline.run(loaded, folder=folder, origin=str(recipe), until="distill", listener=listener)
+    if json_:
+        console.print_json({"teacher": outcome.report["teacher"], "student": outcome.report["student"]})
+    else:
+        _say_cached(outcome.cached)
+        _student_lines(outcome.report)
+        console.stdout.print(f"weights  {folder / 'student.safetensors'}")
+    return 0
+
+
+def export(
+    weights: Annotated[
+        Path, typer.Argument(help="A .safetensors file that `edgekd distill` wrote.", show_default=False)
+    ],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.")] = Path("model.onnx"),
+    opset: Annotated[int, typer.Option(help="ONNX opset, at least 17.")] = 18,
+    input_layout: Annotated[str, typer.Option("--layout", help="Layout of the raw pixels: nhwc or nchw.")] = "nhwc",
+    json_: JsonOption = False,
+) -> int:
+    """Write a trained student as ONNX and compare it with torch on real images."""
+    from edgekd import deploy
+
+    exported = deploy.export_weights(weights, source=data, path=out, opset=opset, input_layout=input_layout)
+    if json_:
+        console.print_json(exported)
+    else:
+        console.stdout.print(
+            f"{out}: at most {exported['max_difference']:.1e} from torch, same class on "
+            f"{exported['top1_agreement']:.1%} of {exported['n']} images"
+        )
+    return 0
+
+
+def _load(recipe: Path, out: Path | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]  # Recipe needs pydantic
+    from edgekd import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides=tuple(overrides or ()))
+    return loaded, out or Path("runs") / loaded.name
+
+
+def _print_plan(steps, folder: Path, as_json: bool) -> int:  # type: ignore[no-untyped-def]
+    rows = [(step.name, "cached" if step.cached else "run") for step in steps]
+    if as_json:
+        console.print_json({"folder": str(folder), "stages": dict(rows)})
+    else:
+        console.table(["stage", "what happens"], rows, title=f"plan for {folder}")
+    return 0
+
+
+def _say_cached(cached: tuple[str, ...]) -> None:
+    if cached:
+        console.stderr.print(f"unchanged, not run again: {', '.join(cached)}")
+
+
+def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
+    teacher, student = report["teacher"], report["student"]
+    if teacher:
+        console.stdout.print(
+            f"teacher {teacher['model']}: {teacher['test_top1']:.1%} on test, {teacher['parameters']:,} parameters"
+        )
+    method = student["method"]
+    values = [f"{name} {value:.3g}" for name, value in method.items() if name != "name" and value is not None]
+    console.stdout.print(
+        f"student {student['model']}: {student['test_top1']:.1%} on test, {student['parameters']:,} parameters, "
+        f"{method['name']} {' '.join(values)}, {student['seconds']:.0f} s on {student['device']}\n"
+    )

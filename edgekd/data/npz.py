@@ -1,0 +1,100 @@
+"""Arrays from an .npz file, without ever unpickling."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.data.dataset import Pool, Samples
+from edgekd.errors import BadInputError
+
+Array = npt.NDArray[Any]
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Every array of an .npz file by name.
+
+    Raises:
+        BadInputError: missing, empty, corrupt or truncated file, or object arrays (pickles, never loaded).
+    """
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file; expected an .npz file of arrays")
+    if not zipfile.is_zipfile(path):  # numpy would take anything else for a pickle
+        raise BadInputError(f"{path}: empty, truncated or not an .npz file; write it with numpy.savez")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except ValueError as err:
+        if "allow_pickle" in str(err):
+            raise BadInputError(
+                f"{path}: holds Python objects (pickles), which are never loaded; save plain number arrays"
+            ) from err
+        raise BadInputError(f"{path}: {err}; expected an .npz file written by numpy.savez") from err
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, MemoryError) as err:
+        raise BadInputError(f"{path}: corrupt or truncated ({err}); write the file again with numpy.savez") from err
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands out a member without an array's header as bytes
+            raise BadInputError(f"{path}: '{name}' is not an array; write the file again with numpy.savez")
+    return arrays
+
+
+def read_npz(path: Path, *, classes: tuple[str, ...] | None) -> Pool:
+    """A dataset from arrays x_train, y_train, x_test, y_test, or x and y alone.
+
+    x: (n, height, width) or (n, height, width, channels) uint8, 1 or 3 channels; y: (n,) integers from 0.
+    Class names come from `classes`, else from an array `classes` of strings, else they are the numbers.
+
+    Raises:
+        BadInputError: what `read_arrays` raises, a missing array, a wrong shape or dtype.
+    """
+    arrays = read_arrays(path)
+    test = None
+    if "x_train" in arrays:
+        train = _samples(path, arrays, "x_train", "y_train")
+        test = _samples(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
+    else:
+        train = _samples(path, arrays, "x", "y")
+    return Pool(classes=_classes(path, arrays, classes, train.labels), train=train, test=test)
+
+
+def _samples(path: Path, arrays: dict[str, Array], x: str, y: str) -> Samples:
+    for name in (x, y):
+        if name not in arrays:
+            found = ", ".join(sorted(arrays)) or "none"
+            raise BadInputError(f"{path}: array '{name}' is missing (found: {found}); expected x and y, or x_train, …")
+    images, labels = arrays[x], arrays[y]
+    images = images[..., None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
+        raise BadInputError(
+            f"{path}: '{x}' is {images.dtype} of shape {arrays[x].shape}; expected raw uint8 pixels, "
+            "(n, height, width) or (n, height, width, 1 or 3). Scaling belongs into the network, not into the data"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
+        raise BadInputError(
+            f"{path}: '{y}' is {labels.dtype} of shape {labels.shape}; expected {len(images)} integers, one an image"
+        )
+    return Samples(images=images, labels=labels.astype(np.int64))
+
+
+def _classes(
+    path: Path, arrays: dict[str, Array], classes: tuple[str, ...] | None, labels: npt.NDArray[np.int64]
+) -> tuple[str, ...]:
+    if classes is not None:
+        return classes
+    if "classes" in arrays:
+        names = arrays["classes"]
+        if names.dtype.kind != "U" or names.ndim != 1:
+            raise BadInputError(
+                f"{path}: 'classes' is {names.dtype} of shape {names.shape}; expected a list of strings, (classes,)"
+            )
+        return tuple(str(name) for name in names)
+    count = int(labels.max(initial=-1)) + 1
+    if count > len(labels):
+        raise BadInputError(
+            f"{path}: label {count - 1} among {len(labels)} samples leaves classes without any; count classes from 0, "
+            "without gaps"
+        )
+    return tuple(str(number) for number in range(count))

@@ -1,0 +1,51 @@
+"""A student's weights file -> an ONNX file, without a recipe: what `edgekd export` does."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekd import __version__
+from edgekd.data.for_model import samples_for_model
+from edgekd.errors import BadInputError
+from edgekd.network import digest, load_student
+
+
+def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input_layout: str) -> dict[str, Any]:
+    """Write `weights` as ONNX to `path`; the images of `source` (.npz `x`, or a folder) are what it is compared on.
+
+    Returns the fields of `Exported`. Raises BadInputError for weights without a card, another opset or layout.
+    """
+    import onnx
+    import torch
+
+    from edgekd.export import describe_preprocessing, export
+
+    if input_layout not in ("nhwc", "nchw"):
+        raise BadInputError(f"--layout is '{input_layout}'; expected nhwc or nchw")
+    if opset < 17:
+        raise BadInputError(f"--opset is {opset}; expected at least 17")
+    network, card = load_student(weights)
+    found = samples_for_model(
+        source, shape=(None, None, None, card.channels), dtype="uint8", classes=card.classes, layout="nhwc"
+    )
+    if len(found.inputs) < 7 or found.inputs.dtype.name != "uint8":
+        raise BadInputError(
+            f"{source}: found {len(found.inputs)} {found.inputs.dtype} images; expected 7 or more, uint8"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exported = export(
+        network,
+        path,
+        images=found.inputs,
+        opset=opset,
+        input_layout=input_layout,
+        tolerance=1e-3,
+        metadata={
+            "classes": card.classes,
+            "input_layout": input_layout,
+            "preprocessing": describe_preprocessing(network),
+            "weights_sha256": digest(weights),
+            "versions": {"edgekd": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
+        },
+    )
+    return asdict(exported)

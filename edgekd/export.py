@@ -1,0 +1,187 @@
+"""A trained student -> model.onnx with its preprocessing inside, compared with torch on real images."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import BadInputError
+from edgekd.network import Network, digest
+from edgekd.session import METADATA_KEY, SessionOptions, open_session
+
+BATCHES = (1, 2, 7)
+"""Batch sizes compared with torch: an exporter that froze the batch passes one of them only."""
+
+INPUT, OUTPUT = "pixels", "logits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Largest absolute difference of a logit between torch and ONNX Runtime at one batch size."""
+
+    batch: int
+    max_difference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """model.onnx. n: images compared; top1_agreement: share of them with the same class."""
+
+    path: str
+    sha256: str
+    opset: int
+    input_layout: str
+    input_name: str
+    tolerance: float
+    max_difference: float
+    top1_agreement: float
+    n: int
+    checks: tuple[Check, ...]
+
+
+class _Deployed(nn.Module):
+    """The network as the device feeds it: raw uint8 pixels in the recipe's layout."""
+
+    def __init__(self, network: Network, *, nhwc: bool) -> None:
+        super().__init__()
+        self.network, self.nhwc = network, nhwc
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(pixels.permute(0, 3, 1, 2) if self.nhwc else pixels)
+        return logits
+
+
+def to_layout(images: npt.NDArray[np.uint8], layout: str) -> npt.NDArray[np.uint8]:
+    """(n, height, width, channels) images in the layout that the exported network takes, `nhwc` or `nchw`."""
+    return images if layout == "nhwc" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def describe_preprocessing(network: Network) -> dict[str, Any]:
+    """What the graph does to the raw pixels before the first layer, JSON-ready, for the file's metadata."""
+    mean, std = network.mean.flatten().tolist(), network.std.flatten().tolist()
+    return {"inside_graph": True, "mean": mean, "std": std, "unit": "pixels / 255"}
+
+
+def export(
+    network: Network,
+    path: Path,
+    *,
+    images: npt.NDArray[np.uint8],
+    opset: int,
+    input_layout: str,
+    tolerance: float,
+    metadata: Mapping[str, Any],
+) -> Exported:
+    """Write the network to `path` and compare it with torch; the file is put in place only when both agree.
+
+    images: (n, height, width, channels) uint8, real ones, at least 7. metadata: JSON-ready, kept in the file under
+    `edgekd` (classes, preprocessing, recipe hash, versions). Batch norms are folded into the convolutions before them.
+
+    Raises:
+        BadInputError: the network cannot be exported, or differs from torch by more than `tolerance`.
+    """
+    deployed = _Deployed(network.eval().cpu(), nhwc=input_layout == "nhwc").eval()
+    pixels = to_layout(images, input_layout)
+    temporary = path.with_suffix(".tmp")
+    try:
+        _write(deployed, pixels[:2], temporary, opset=opset, metadata=metadata)
+        checks, agreement = _compare(deployed, pixels, temporary)
+        worst = max(check.max_difference for check in checks)
+        if not worst <= tolerance:
+            raise BadInputError(
+                f"model.onnx differs from torch by {worst:.2e} (allowed: export.max_difference = {tolerance:g}); "
+                "a layer behaves differently in ONNX Runtime, or the limit is too tight for these logits"
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(
+        path=path.name,
+        sha256=digest(path),
+        opset=opset,
+        input_layout=input_layout,
+        input_name=INPUT,
+        tolerance=tolerance,
+        max_difference=worst,
+        top1_agreement=agreement,
+        n=len(pixels),
+        checks=checks,
+    )
+
+
+def _write(
+    deployed: nn.Module, example: npt.NDArray[np.uint8], path: Path, *, opset: int, metadata: Mapping[str, Any]
+) -> None:
+    """Traced with two images: a batch of one would be taken for a constant."""
+    import onnx
+
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter deprecates its own calls
+        try:
+            program = torch.onnx.export(
+                deployed,
+                (torch.from_numpy(np.ascontiguousarray(example)),),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: batch},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as err:
+            raise BadInputError(f"the student cannot be exported to ONNX: {err}") from err
+    if program is None:
+        raise BadInputError("the student cannot be exported to ONNX: the exporter returned nothing")
+    model = program.model_proto
+    _strip(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip(model: Any) -> None:
+    """Drop the exporter's traces: they hold the builder's file paths and double the size of a small model."""
+    for item in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+        *model.graph.initializer,
+    ):
+        if hasattr(item, "metadata_props"):
+            del item.metadata_props[:]
+        if hasattr(item, "doc_string"):
+            item.ClearField("doc_string")
+
+
+def _compare(deployed: nn.Module, pixels: npt.NDArray[np.uint8], path: Path) -> tuple[tuple[Check, ...], float]:
+    session = open_session(path, SessionOptions(threads=1))
+    checks, same, n = [], 0, 0
+    for batch in BATCHES:
+        chunk = np.ascontiguousarray(pixels[:batch])
+        ours = _torch(deployed, chunk)
+        theirs = session.run([OUTPUT], {INPUT: chunk})[0]
+        checks.append(Check(batch=batch, max_difference=float(np.abs(ours - theirs).max())))
+    for start in range(0, len(pixels), 64):
+        chunk = np.ascontiguousarray(pixels[start : start + 64])
+        theirs = session.run([OUTPUT], {INPUT: chunk})[0]
+        same += int((_torch(deployed, chunk).argmax(-1) == theirs.argmax(-1)).sum())
+        n += len(chunk)
+    return tuple(checks), same / n
+
+
+@torch.no_grad()
+def _torch(deployed: nn.Module, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    logits: npt.NDArray[np.float32] = deployed(torch.from_numpy(pixels)).numpy()
+    return logits

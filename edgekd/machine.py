@@ -1,0 +1,143 @@
+"""What the operating system says about the machine: CPU model and features, and the cores and memory granted."""
+
+import math
+import os
+from pathlib import Path
+
+import psutil
+
+# The features that decide which int8 and fp16 kernels ONNX Runtime takes, as Linux spells them.
+RELEVANT_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
+# Best first: the first feature a CPU has names its instruction set.
+ISA_OF_FLAG = {
+    "amx_int8": "amx_int8",
+    "avx512_vnni": "avx512_vnni",
+    "avx_vnni": "avx_vnni",
+    "avx512f": "avx512",
+    "avx2": "avx2",
+    "i8mm": "neon-i8mm",
+    "asimddp": "neon-dotprod",
+    "asimd": "neon",
+}
+X86_MACHINES = ("x86_64", "amd64", "i686", "i386")
+ARM64_MACHINES = ("aarch64", "arm64")
+
+
+def read_if_there(path: Path) -> str:
+    """The file's text, empty when the kernel does not offer the file (another OS, a sandbox)."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def cpu_flags(cpuinfo: str) -> tuple[str, ...]:
+    """The relevant CPU features in the text of /proc/cpuinfo (x86: `flags`, ARM: `Features`)."""
+    found = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
+    return tuple(flag for flag in RELEVANT_FLAGS if flag in found)
+
+
+def cpu_model(cpuinfo: str, *, otherwise: str) -> str:
+    """The CPU's name in the text of /proc/cpuinfo; on ARM boards the board's name, or implementer and part."""
+    part = _field(cpuinfo, "CPU part")
+    by_number = f"ARM implementer {_field(cpuinfo, 'CPU implementer')} part {part}" if part else ""
+    return _field(cpuinfo, "model name") or _field(cpuinfo, "Model") or by_number or otherwise
+
+
+def isa(flags: tuple[str, ...], *, machine: str) -> str:
+    """The best instruction set for int8, e.g. "avx512_vnni" or "neon-dotprod"; "unknown" when no feature is known."""
+    for flag, name in ISA_OF_FLAG.items():
+        if flag in flags:
+            return name
+    # Every 64-bit ARM CPU has NEON; x86 without a list of features (not Linux) says nothing.
+    return "neon" if machine.lower() in ARM64_MACHINES else "unknown"
+
+
+def cgroup_cores(membership: str, *, root: Path) -> float | None:
+    """The CPU quota of the process's cgroup, in cores; None when there is none.
+
+    Args:
+        membership: text of /proc/self/cgroup.
+        root: where cgroups are mounted, /sys/fs/cgroup.
+
+    The strictest of a group and its parents counts. Source: cgroup v2, `cpu.max`
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html), v1, `cpu.cfs_quota_us`
+    (https://docs.kernel.org/scheduler/sched-bwc.html).
+    """
+    quotas = [_cores_v2(read_if_there(folder / "cpu.max")) for folder in _folders(membership, "", root)]
+    quotas += [
+        _cores_v1(read_if_there(folder / "cpu.cfs_quota_us"), read_if_there(folder / "cpu.cfs_period_us"))
+        for folder in _folders(membership, "cpu", root)
+    ]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def cgroup_memory(membership: str, *, root: Path) -> int | None:
+    """The memory limit of the process's cgroup in bytes; None when there is none. Arguments as `cgroup_cores`."""
+    texts = [read_if_there(folder / "memory.max") for folder in _folders(membership, "", root)]
+    texts += [read_if_there(folder / "memory.limit_in_bytes") for folder in _folders(membership, "memory", root)]
+    return min((int(text) for text in texts if text.strip().isdigit()), default=None)
+
+
+def affinity_cores(*, total: int) -> int:
+    """Cores that the scheduler lets this process use; `total` where the OS has no affinity (macOS, Windows)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+
+
+def granted_cores(affinity: int, *, quota: float | None) -> int:
+    """Whole cores this process can keep busy: the smaller of affinity and quota, rounded down, at least 1."""
+    return max(1, affinity if quota is None else min(affinity, math.floor(quota)))
+
+
+def governor(*, root: Path) -> str | None:
+    """The frequency governor of the first CPU below `root` (/sys/devices/system/cpu); None where there is none."""
+    return read_if_there(root / "cpu0" / "cpufreq" / "scaling_governor").strip() or None
+
+
+def memory_bytes(*, limit: int | None) -> tuple[int, int]:
+    """Memory in bytes that this process may use, and at most free of it now. `limit` is the cgroup's."""
+    memory = psutil.virtual_memory()
+    if limit is None or limit >= memory.total:
+        return int(memory.total), int(memory.available)
+    used = psutil.Process().memory_info().rss
+    return limit, max(0, min(int(memory.available), limit - int(used)))
+
+
+def _field(cpuinfo: str, name: str) -> str:
+    for line in cpuinfo.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _folders(membership: str, controller: str, root: Path) -> list[Path]:
+    """The folders of the process's group and its parents, for a v1 controller, or "" for v2."""
+    for line in membership.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if controller in controllers.split(","):
+            mount = root / controllers if controllers else root
+            # A container may see its own group mounted as the root, under its path on the host; so both are tried.
+            path = mount / group.strip().lstrip("/")
+            return [path, *(parent for parent in path.parents if parent.is_relative_to(mount))]
+    return []
+
+
+def _cores_v2(cpu_max: str) -> float | None:
+    quota, _, period = cpu_max.strip().partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+
+
+def _cores_v1(quota: str, period: str) -> float | None:
+    return _cores_v2(f"{quota.strip()} {period.strip()}")  # -1, no quota, is no digit

@@ -1,0 +1,208 @@
+"""Builds each variant of an fp32 ONNX file; one that cannot be built is a result with its reason, not an error."""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import BadInputError
+from edgekd.progress import Listener, Progress, silent
+from edgekd.session import import_onnxruntime
+
+if TYPE_CHECKING:
+    import onnx
+
+CALIBRATION_BATCH = 50
+"""Images a calibration step; MinMax keeps one range a step, so the result does not depend on it."""
+
+STATIC: Mapping[str, tuple[str, str, bool]] = {
+    "int8-u8s8": ("QUInt8", "QInt8", False),
+    "int8-u8s8-7bit": ("QUInt8", "QInt8", True),
+    "int8-u8u8": ("QUInt8", "QUInt8", False),
+    "int8-s8s8": ("QInt8", "QInt8", False),
+}
+"""Variant -> activation type, weight type, 7-bit weights. 7 bits keep the 16-bit pair sums of AVX2's
+vpmaddubsw from saturating (ONNX Runtime docs, "Quantize ONNX models", section on reduce_range)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """One variant. path: the file's name in the output folder, None where it could not be built, with the reason."""
+
+    name: str
+    path: str | None
+    size_bytes: int | None
+    sha256: str | None
+    reason: str = ""
+
+
+class _Reader:
+    """Calibration batches for ONNX Runtime, one pass; it asks for None at the end."""
+
+    def __init__(self, inputs: npt.NDArray[Any], input_name: str) -> None:
+        self._batches: Iterator[dict[str, npt.NDArray[Any]]] = iter(
+            {input_name: inputs[i : i + CALIBRATION_BATCH]} for i in range(0, len(inputs), CALIBRATION_BATCH)
+        )
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        return next(self._batches, None)
+
+
+def build_variants(
+    model: Path,
+    calibration: npt.NDArray[Any],
+    *,
+    names: tuple[str, ...],
+    folder: Path,
+    input_name: str,
+    per_channel: bool = True,
+    calibration_method: str = "minmax",
+    listener: Listener = silent,
+) -> tuple[Built, ...]:
+    """Build the named variants of `model` into `folder`, each put in place atomically.
+
+    calibration: (n, ...) real samples in the network's own input layout and type, n at least 2.
+
+    Raises:
+        BadInputError: the model is already quantized, too old, or the calibration data is constant.
+    """
+    import onnx
+
+    import_onnxruntime()
+    proto = onnx.load(str(model))
+    _check(proto, model, calibration)
+    folder.mkdir(parents=True, exist_ok=True)
+    built = []
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
+        prepared = _prepare(model, Path(scratch))
+        for index, name in enumerate(names):
+            listener(Progress(stage="quantize", done=index, total=len(names), note=name))
+            write = _writer(name, prepared, calibration, input_name, per_channel, calibration_method)
+            built.append(_build(name, write, proto, scratch=Path(scratch), folder=folder))
+    listener(Progress(stage="quantize", done=len(names), total=len(names)))
+    return tuple(built)
+
+
+def describe_file(name: str, path: Path) -> Built:
+    """The facts of a file that is already there, such as fp32 itself."""
+    raw = path.read_bytes()
+    return Built(name=name, path=path.name, size_bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+
+
+def _build(
+    name: str, write: Callable[[Path], None], source: "onnx.ModelProto", *, scratch: Path, folder: Path
+) -> Built:
+    import onnx
+
+    target = scratch / f"{name}.onnx"
+    try:
+        with _QuietLogging():
+            write(target)
+    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError) as err:
+        # What the quantizers raise on a graph they do not know; the other variants still compete.
+        first = (str(err).splitlines() or [""])[0]
+        reason = f"could not be built: {type(err).__name__}: {first}"
+        return Built(name=name, path=None, size_bytes=None, sha256=None, reason=reason)
+    proto = onnx.load(str(target))
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(source.metadata_props)
+    target.write_bytes(proto.SerializeToString(deterministic=True))
+    final = folder / f"{name}.onnx"
+    target.replace(final)
+    return describe_file(name, final)
+
+
+def _writer(
+    name: str,
+    prepared: Path,
+    calibration: npt.NDArray[Any],
+    input_name: str,
+    per_channel: bool,
+    method: str,
+) -> Callable[[Path], None]:
+    if name == "fp16":
+        return lambda target: _write_fp16(prepared, target)
+    if name == "int8-dynamic":
+        return lambda target: _write_dynamic(prepared, target, per_channel=per_channel)
+    return lambda target: _write_static(
+        prepared, target, STATIC[name], _Reader(calibration, input_name), per_channel=per_channel, method=method
+    )
+
+
+def _write_static(
+    source: Path, target: Path, kind: tuple[str, str, bool], reader: _Reader, *, per_channel: bool, method: str
+) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    activation, weight, seven_bits = kind
+    methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+    quantize_static(
+        str(source),
+        str(target),
+        reader,
+        quant_format=QuantFormat.QDQ,
+        per_channel=per_channel,
+        reduce_range=seven_bits,
+        activation_type=QuantType[activation],
+        weight_type=QuantType[weight],
+        calibrate_method=getattr(CalibrationMethod, methods[method]),
+    )
+
+
+def _write_dynamic(source: Path, target: Path, *, per_channel: bool) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # QUInt8 weights: ONNX Runtime's CPU provider has no ConvInteger for signed ones.
+    quantize_dynamic(str(source), str(target), per_channel=per_channel, weight_type=QuantType.QUInt8)
+
+
+def _write_fp16(source: Path, target: Path) -> None:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True), str(target))
+
+
+def _prepare(model: Path, scratch: Path) -> Path:
+    """The model with shapes inferred and its graph tidied (batch norms folded), as the quantizers want it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    target = scratch / "prepared.onnx"
+    with _QuietLogging():
+        quant_pre_process(str(model), str(target), skip_symbolic_shape=True)
+    return target
+
+
+def _check(proto: "onnx.ModelProto", model: Path, calibration: npt.NDArray[Any]) -> None:
+    quantized = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
+    found = sorted({node.op_type for node in proto.graph.node} & quantized)
+    if found:
+        raise BadInputError(f"model {model} is already quantized ({', '.join(found)}); bring its fp32 original")
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if opset < 13:
+        raise BadInputError(
+            f"model {model} has opset {opset}; per-channel QDQ needs at least 13. Export it again with a newer opset, "
+            "or convert it: onnx.version_converter.convert_version(model, 13)"
+        )
+    if len(calibration) < 2 or bool(np.all(calibration == calibration[:1])):
+        raise BadInputError(
+            f"calibration data has {len(calibration)} sample(s), all equal; expected real, different ones "
+            "(some hundreds): ranges taken from a constant are worth nothing"
+        )
+
+
+class _QuietLogging:
+    """The quantizers advise through the root logger; what they advise is done here already."""
+
+    def __enter__(self) -> None:
+        self._before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *exc: object) -> None:
+        logging.disable(self._before)

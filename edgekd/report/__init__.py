@@ -1,0 +1,130 @@
+"""The report of a run: report.json (the data), report.md, report.html and junit.xml (the same, for people and CI)."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.errors import BadInputError
+from edgekd.report.html import render as render_html
+from edgekd.report.junit import render as render_junit
+from edgekd.report.markdown import render as render_markdown
+
+SCHEMA_VERSION = 1
+VERDICTS = ("pass", "inconclusive", "fail")
+OBJECT, OPTIONAL, LIST, TEXT = (dict,), (dict, type(None)), (list,), (str,)
+REQUIRED: dict[str, tuple[type, ...]] = {
+    "name": TEXT,
+    "edgekd_version": TEXT,
+    "created": TEXT,
+    "recipe": OPTIONAL,
+    "environment": OBJECT,
+    "target": OBJECT,
+    "data": OPTIONAL,
+    "teacher": OPTIONAL,
+    "student": OPTIONAL,
+    "export": OPTIONAL,
+    "variants": LIST,
+    "gate": OBJECT,
+    "timings": OBJECT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Where the files of one report are."""
+
+    json: Path
+    markdown: Path
+    html: Path
+    junit: Path
+
+
+def write(report: Mapping[str, Any], folder: Path) -> Written:
+    """The paths of report.json, report.md, junit.xml and report.html, written into `folder` (made if missing).
+
+    Each file is replaced whole. The page comes last: a machine without its packages keeps the data and the verdict.
+
+    Raises:
+        EnvironmentFault: jinja2 or matplotlib is not installed; the other three files are written.
+        OSError: the disk is full or the folder is read-only.
+    """
+    written = Written(
+        json=folder / "report.json",
+        markdown=folder / "report.md",
+        html=folder / "report.html",
+        junit=folder / "junit.xml",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(written.json, _dump(report))
+    _replace(written.markdown, render_markdown(report))
+    _replace(written.junit, render_junit(report))
+    _replace(written.html, render_html(report))
+    return written
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The report in a report.json.
+
+    Raises:
+        BadInputError: missing, empty or truncated file, not JSON, another schema version, keys missing or of the
+            wrong kind.
+    """
+    report = _parse(path)
+    version = report.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BadInputError(
+            f"report {path}: schema_version is {version!r}; this edgekd reads {SCHEMA_VERSION}. "
+            "Run again, or use the edgekd that wrote it"
+        )
+    missing = [key for key in REQUIRED if key not in report]
+    if missing:
+        raise BadInputError(f"report {path}: no {', '.join(missing)}; expected a whole report. Run again")
+    for key, kinds in REQUIRED.items():
+        if not isinstance(report[key], kinds):
+            raise BadInputError(f"report {path}: {key} is {report[key]!r:.40}; expected {_kind(kinds)}. Run again")
+    if report["gate"].get("verdict") not in VERDICTS:
+        raise BadInputError(
+            f"report {path}: gate.verdict is {report['gate'].get('verdict')!r}; expected one of {', '.join(VERDICTS)}"
+        )
+    return report
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BadInputError(f"report {path}: no such file; expected the report.json of a run (`edgekd run RECIPE`)")
+    try:
+        text = path.read_text(encoding="utf-8")
+        report = json.loads(text) if text.strip() else None
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise BadInputError(f"report {path}: not whole JSON ({err}); expected a report.json. Run again") from err
+    if report is None:
+        raise BadInputError(f"report {path}: the file is empty; expected a report.json. Run again")
+    if not isinstance(report, dict):
+        raise BadInputError(f"report {path}: a JSON {type(report).__name__}; expected an object. Run again")
+    return report
+
+
+def _kind(kinds: tuple[type, ...]) -> str:
+    words = {dict: "an object", list: "a list", str: "text", type(None): "null"}
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def _dump(report: Mapping[str, Any]) -> str:
+    """Indented JSON with every flat list on one line: thousands of samples would be thousands of lines.
+
+    A string holds no raw newline, so what follows `[` and a newline is a list.
+    """
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r'\[\n[^\[\]{}"]*\]', lambda found: re.sub(r"\s+", "", found[0]).replace(",", ", "), text) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

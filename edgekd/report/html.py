@@ -1,0 +1,138 @@
+"""The report as one self-contained page: no scripts, no network, light and dark, from phone to print."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from edgekd.errors import EnvironmentFault
+from edgekd.report.charts import latency_spread, teacher_entropy, training_curves
+from edgekd.report.confusion import class_rows, confusion
+from edgekd.report.facts import Fact, flatten, machine, method
+from edgekd.report.rows import check_rows, chosen, headline, is_labelled, mark, variant_rows
+from edgekd.report.tradeoff import accuracy_against_latency
+from edgekd.report.wording import DASH, WORDS, fixed, interval, milliseconds, percent, size
+
+Report = Mapping[str, Any]
+CHARTS = (accuracy_against_latency, latency_spread, training_curves, teacher_entropy)
+
+
+def render(report: Report) -> str:
+    """The page as text. Every word of the report is escaped; equal input gives equal text.
+
+    Raises:
+        EnvironmentFault: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as err:
+        raise EnvironmentFault(
+            'the HTML report needs jinja2, which is not installed; pip install "edgekd[train]"'
+        ) from err
+    folder = files("edgekd.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
+    css = folder.joinpath("report.css").read_text(encoding="utf-8")
+    return template.render(css=css, charts=[c for chart in CHARTS if (c := chart(report))], **_view(report)) + "\n"
+
+
+def _view(report: Report) -> dict[str, Any]:
+    """What the template fills in, already in words."""
+    variant = chosen(report)
+    accuracy = variant["accuracy"] if variant else None
+    verdict = report["gate"]["verdict"]
+    return {
+        "report": report,
+        "verdict": verdict,
+        "word": WORDS[verdict],
+        "headline": headline(report),
+        "variant": variant["name"] if variant else DASH,
+        "reason": variant["reason"] if variant else "",
+        "machine": machine(report, variant),
+        "tiles": _tiles(report, variant),
+        "proxy": _proxy(report["target"]),
+        "learned": _learned(report),
+        "checks": check_rows(report["gate"]),
+        "variants": variant_rows(report),
+        "mark": mark(report),
+        "measure": "Top-1" if is_labelled(report) else "Agrees with fp32",
+        "confusion": confusion(accuracy),
+        "classes": class_rows(accuracy),
+        "sections": _sections(report),
+    }
+
+
+def _tiles(report: Report, variant: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """(name, number, how sure) of the four numbers that decide."""
+    if variant is None:
+        return []
+    row = next(row for row in variant_rows(report) if row.name == variant["name"])
+    accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
+    n = f"n = {accuracy['n']:,}" if accuracy else ""
+    name = "Top-1 accuracy" if is_labelled(report) else "Agrees with fp32"
+    load = f"loads in {milliseconds(latency['load_ms'])}" if latency else ""
+    return [
+        (name, row.accuracy, f"{row.accuracy_interval} {n}".strip()),
+        ("Median latency", row.p50, f"{row.p50_interval} p90 {row.p90}".strip() if latency else ""),
+        ("File size", row.size, load),
+        ("Against fp32", row.speedup, "median of fp32 / median of this"),
+    ]
+
+
+def _proxy(target: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a proxy's numbers show and what they do not; None on the device itself."""
+    if not target.get("proxy"):
+        return None
+    return {key: _listed(target.get(key)) for key in ("shows", "does_not_show")} | {"name": target.get("name", DASH)}
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value or DASH)]
+
+
+def _learned(report: Report) -> list[tuple[str, str, str]]:
+    """(role, model, accuracy and more) of teacher and student."""
+    rows = []
+    for role in ("teacher", "student"):
+        network = report[role]
+        if network is not None:
+            facts = f"{percent(network['test_top1'])} top-1 on test, {fixed(network['parameters'] / 1e3)} k parameters"
+            rows.append((role, network["model"], f"{facts}, {method(network)}" if role == "student" else facts))
+    return rows
+
+
+def _sections(report: Report) -> list[tuple[str, list[Fact]]]:
+    """(title, facts) of everything that is folded away; empty ones are left out."""
+    recipe = report["recipe"] or {}
+    data = report["data"] or {}
+    classes = [("classes", ", ".join(data["classes"]))] if data.get("classes") else []
+    sections = [
+        ("Target", flatten(report["target"])),
+        ("Data", flatten(data) + classes),
+        ("Teacher", flatten(report["teacher"])),
+        ("Student", flatten(report["student"])),
+        ("Export", flatten(report["export"])),
+        ("Latency, memory and start-up of every variant", _latency_facts(report)),
+        ("Environment", flatten(report["environment"])),
+        ("Recipe", flatten(recipe) + flatten(recipe.get("values"))),
+        ("Seconds a stage took", flatten(report["timings"])),
+        ("Hashes of the variants", [(v["path"], v["sha256"]) for v in report["variants"] if v["path"]]),
+    ]
+    return [(title, facts) for title, facts in sections if facts]
+
+
+def _latency_facts(report: Report) -> list[Fact]:
+    return [
+        (
+            variant["name"],
+            f"load {milliseconds(latency['load_ms'])} {interval(latency['load_low'], latency['load_high'])}, "
+            f"first inference {milliseconds(latency['first_inference_ms'])}, "
+            f"peak memory {size(latency['peak_rss_bytes'])}, {fixed(latency['throughput_per_s'])} images/s, "
+            f"warm-up {', '.join(map(str, latency['warmup_runs']))} runs, {latency['provider']}, {latency['isa']}, "
+            f"{latency['threads']} of {latency['threads_requested']} threads, "
+            f"spinning {'on' if latency['spinning'] else 'off'}",
+        )
+        for variant in report["variants"]
+        if (latency := variant["latency"])
+    ]

@@ -1,0 +1,103 @@
+"""The report as Markdown short enough for a pull-request comment."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekd.report.facts import machine, method
+from edgekd.report.rows import CheckRow, VariantRow, check_rows, chosen, headline, is_labelled, mark, variant_rows
+from edgekd.report.wording import DASH, WORDS, fixed, percent, plural
+
+ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
+MOST_ROWS = 20
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The Markdown text: headline, gate, variants, student and teacher, footnote. Under 60 lines."""
+    verdict = report["gate"]["verdict"]
+    rows = variant_rows(report)
+    lines = [f"## {ICONS[verdict]} {WORDS[verdict]}: {escape(headline(report))}", ""]
+    lines += _gate_table(check_rows(report["gate"])[:MOST_ROWS])
+    measure = "Top-1" if is_labelled(report) else "Agrees with fp32"
+    lines += _variant_table(rows[:MOST_ROWS], measure=measure, mark=mark(report))
+    if len(rows) > MOST_ROWS:
+        lines += ["", f"… and {plural(len(rows) - MOST_ROWS, 'variant')} more in report.html."]
+    lines += ["", _student_line(report), "", _footnote(report)]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """`text` as one line of plain words: no Markdown, no HTML, no table cell of its own, no @mention."""
+    text = re.sub(r"([\\`*|\[\]~#$])", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+
+
+def _gate_table(rows: list[CheckRow]) -> list[str]:
+    if not rows:
+        return ["No limits were set: nothing was judged.", ""]
+    cells = [
+        (row.name, _pair(row.value, row.interval), row.limit, row.source, f"{ICONS[row.verdict]} {row.verdict}")
+        for row in rows
+    ]
+    notes = [f"- {row.name}: {row.note}" for row in rows if row.note and row.verdict != "pass"]
+    return [
+        *_table(("Check", "Value", "Limit", "Source", "Verdict"), cells, numeric=(1, 2)),
+        "",
+        *(f"- {escape(note[2:])}" for note in notes),
+        *([""] if notes else []),
+    ]
+
+
+def _variant_table(rows: list[VariantRow], *, measure: str, mark: str) -> list[str]:
+    cells = [
+        (
+            f"{row.name} ← {mark}" if row.selected else row.name,
+            row.size,
+            _pair(row.accuracy, row.accuracy_interval),
+            row.drop,
+            _pair(row.p50, row.p50_interval),
+            row.speedup,
+            f"{ICONS.get(row.verdict, DASH)} {row.reason or row.verdict}",
+        )
+        for row in rows
+    ]
+    header = ("Variant", "Size", measure, "Drop", "p50", "Speed-up", "Result")
+    return _table(header, cells, numeric=(1, 2, 3, 4, 5))
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numeric: tuple[int, ...]) -> list[str]:
+    rule = ["--:" if index in numeric else ":--" for index in range(len(header))]
+    body = [[escape(cell) for cell in row] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *body)]
+
+
+def _student_line(report: Mapping[str, Any]) -> str:
+    student, teacher = report["student"], report["teacher"]
+    if student is None:
+        return "No training: the model was brought, not distilled."
+    text = f"Student {student['model']} ({fixed(student['parameters'] / 1e3)} k parameters): "
+    text += f"{percent(student['test_top1'])} top-1"
+    if teacher is not None:
+        text += f"; teacher {teacher['model']}: {percent(teacher['test_top1'])}"
+    return escape(f"{text}. Method: {method(student)}.")
+
+
+def _footnote(report: Mapping[str, Any]) -> str:
+    variant, target = chosen(report), report["target"]
+    parts = [machine(report, variant), f"edgekd {report['edgekd_version']}"]
+    if target.get("proxy"):
+        parts.append(
+            f"Proxy for {target.get('name', DASH)}: shows {_sentence(target.get('shows'))}; "
+            f"does not show {_sentence(target.get('does_not_show'))}"
+        )
+    return "<sub>" + escape(". ".join(part.rstrip(".") for part in parts if part)) + ".</sub>"
+
+
+def _sentence(text: Any) -> str:
+    joined = ", ".join(text) if isinstance(text, list | tuple) else str(text or DASH)
+    return joined.rstrip(".")
+
+
+def _pair(value: str, ends: str) -> str:
+    return f"{value} {ends}".strip()

@@ -1,0 +1,160 @@
+"""What the page, the Markdown and the charts all show: the verdict in one sentence, the rows of the two tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd.report.wording import (
+    DASH,
+    NBSP,
+    WORDS,
+    exact_bytes,
+    interval,
+    milliseconds,
+    percent,
+    plural,
+    points,
+    size,
+)
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """One limit and how the variant stands against it, in words."""
+
+    name: str
+    value: str
+    interval: str
+    limit: str
+    source: str
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRow:
+    """One variant in words; a dash for what was not measured. `verdict` is a gate verdict or `not built`."""
+
+    name: str
+    selected: bool
+    size: str
+    accuracy: str
+    accuracy_interval: str
+    drop: str
+    drop_interval: str
+    p50: str
+    p50_interval: str
+    p90: str
+    p99: str
+    speedup: str
+    verdict: str
+    reason: str
+
+
+def chosen(report: Report) -> Mapping[str, Any] | None:
+    """The variant that the gate judged: the selected one, else the one that the gate names."""
+    variants = report["variants"]
+    named = [v for v in variants if v["name"] == report["gate"].get("variant")]
+    return next(iter([v for v in variants if v["selected"]] + named), None)
+
+
+def is_labelled(report: Report) -> bool:
+    """Whether any variant has an accuracy against labels, not only against fp32."""
+    return any(v["accuracy"] and v["accuracy"]["top1"] is not None for v in report["variants"])
+
+
+def mark(report: Report) -> str:
+    """What the selected variant is called: it ships only where the gate says pass."""
+    return "ships" if report["gate"]["verdict"] == "pass" else "candidate"
+
+
+def headline(report: Report) -> str:
+    """The verdict in one sentence: which variant ships, on which target, or why none does."""
+    gate, target = report["gate"], report["target"].get("name", DASH)
+    variant = chosen(report)
+    if variant is None:
+        return f"No variant could be judged on {target}"
+    limits = {verdict: sum(c["verdict"] == verdict for c in gate["checks"]) for verdict in WORDS}
+    if gate["verdict"] == "pass":
+        return f"{variant['name']} ships on {target}"
+    if gate["verdict"] == "fail":
+        return f"Nothing ships on {target}: {variant['name']} misses {plural(limits['fail'], 'limit')}"
+    return f"Undecided on {target}: {variant['name']} is too close to {plural(limits['inconclusive'], 'limit')} to tell"
+
+
+def check_rows(gate: Mapping[str, Any]) -> list[CheckRow]:
+    """The rows of the gate table."""
+    return [
+        CheckRow(
+            name=check["name"],
+            value=_quantity(check["value"], check),
+            interval=_check_interval(check),
+            limit=_limit(check),
+            source=check["source"],
+            verdict=check["verdict"],
+            note=check.get("note") or "",
+        )
+        for check in gate["checks"]
+    ]
+
+
+def variant_rows(report: Report) -> list[VariantRow]:
+    """The rows of the table of variants, in the order of the report."""
+    labelled = is_labelled(report)
+    reference = next((v["latency"]["p50_ms"] for v in report["variants"] if v["name"] == "fp32" and v["latency"]), None)
+    return [_variant_row(variant, labelled=labelled, reference_ms=reference) for variant in report["variants"]]
+
+
+def _variant_row(variant: Mapping[str, Any], *, labelled: bool, reference_ms: float | None) -> VariantRow:
+    accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
+    measure = "top1" if labelled else "agreement_fp32"
+    p50 = latency.get("p50_ms")
+    unjudged = "not judged" if variant["path"] else "not built"
+    return VariantRow(
+        name=variant["name"],
+        selected=bool(variant["selected"]),
+        size=size(variant["size_bytes"]),
+        accuracy=percent(accuracy.get(measure)),
+        accuracy_interval=_ends(accuracy, measure, scale=100, decimals=1),
+        drop=points(accuracy.get("top1_drop"), decimals=1),
+        drop_interval=_ends(accuracy, "top1_drop", scale=100, decimals=1),
+        p50=milliseconds(p50),
+        p50_interval=_ends(latency, "p50"),
+        p90=milliseconds(latency.get("p90_ms")),
+        p99=milliseconds(latency.get("p99_ms")),
+        speedup=f"{reference_ms / p50:.2f}×" if reference_ms and p50 else DASH,
+        verdict=variant["gate"]["verdict"] if variant["gate"] else unjudged,
+        reason=variant["reason"] or "",
+    )
+
+
+def _ends(values: Mapping[str, Any], measure: str, *, scale: float = 1.0, decimals: int | None = None) -> str:
+    low, high = values.get(f"{measure}_low"), values.get(f"{measure}_high")
+    return "" if low == high else interval(low, high, scale=scale, decimals=decimals)
+
+
+def _quantity(value: float | None, check: Mapping[str, Any]) -> str:
+    """More digits than in the table of variants: here a value stands beside its limit."""
+    if check["unit"] == "bytes":
+        return exact_bytes(value)
+    if check["unit"] == "ms":
+        return milliseconds(value, digits=4)
+    return points(value) if check["metric"] == "top1_drop" else percent(value, decimals=2)
+
+
+def _limit(check: Mapping[str, Any]) -> str:
+    """As its author wrote it, without padding zeros."""
+    scale, unit = (100.0, "%") if check["unit"] == "fraction" else (1.0, {"bytes": "B"}.get(check["unit"], "ms"))
+    unit = "pt" if check["metric"] == "top1_drop" else unit
+    return f"{'≥' if check['name'].startswith('min_') else '≤'} {scale * check['limit']:,.12g}{NBSP}{unit}"
+
+
+def _check_interval(check: Mapping[str, Any]) -> str:
+    low, high = check["low"], check["high"]
+    if low == high:
+        return ""
+    if check["unit"] == "bytes":
+        return interval(low, high, decimals=0)
+    return interval(low, high, digits=4) if check["unit"] == "ms" else interval(low, high, scale=100, decimals=2)

@@ -1,0 +1,73 @@
+"""Numbers, intervals and verdicts as people read them; `None` is a dash everywhere."""
+
+import math
+
+DASH = "–"
+NBSP = "\u00a0"
+WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
+
+
+def fixed(value: float | None, *, digits: int = 3) -> str:
+    """`value` with `digits` significant digits, without an exponent from a thousandth up, a real minus sign."""
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return str(value)
+    if value != 0 and abs(value) < 1e-3:
+        return _minus(f"{value:.{digits}g}")
+    decimals = digits - 1 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return _minus(f"{value:,.{decimals}f}")
+
+
+def percent(value: float | None, *, decimals: int = 1) -> str:
+    """A fraction as a percentage: 0.8731 -> `87.3 %`."""
+    return DASH if value is None else _minus(f"{100 * value:.{decimals}f}") + NBSP + "%"
+
+
+def points(value: float | None, *, decimals: int = 2) -> str:
+    """A difference of two fractions in percentage points: 0.004 -> `0.40 pt`."""
+    return DASH if value is None else _minus(f"{100 * value:.{decimals}f}") + NBSP + "pt"
+
+
+def milliseconds(value: float | None, *, digits: int = 3) -> str:
+    """`0.213 ms`."""
+    return DASH if value is None else fixed(value, digits=digits) + NBSP + "ms"
+
+
+def size(value: float | None) -> str:
+    """Bytes in decimal units, as limits are written: 312345 -> `312 kB`."""
+    if value is None:
+        return DASH
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= factor:
+            return fixed(value / factor) + NBSP + unit
+    return f"{value:.0f}{NBSP}B"
+
+
+def exact_bytes(value: float | None) -> str:
+    """Every byte, for a value beside its limit: `312,345 B`."""
+    return DASH if value is None else f"{value:,.0f}{NBSP}B"
+
+
+def interval(
+    low: float | None, high: float | None, *, scale: float = 1.0, decimals: int | None = None, digits: int = 3
+) -> str:
+    """`[85.1, 89.2]`; empty when either end is unknown. Without `decimals`, `digits` significant ones."""
+    if low is None or high is None:
+        return ""
+    ends = (scale * low, scale * high)
+    if decimals is None:
+        return f"[{fixed(ends[0], digits=digits)}, {fixed(ends[1], digits=digits)}]"
+    return f"[{_minus(f'{ends[0]:.{decimals}f}')}, {_minus(f'{ends[1]:.{decimals}f}')}]"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 limit`, `2 limits`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _minus(text: str) -> str:
+    """A real minus sign, and none before a zero."""
+    if text.startswith("-") and not text.strip("-0.,"):
+        text = text[1:]
+    return text.replace("-", "−") if "e" not in text else text

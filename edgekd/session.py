@@ -1,0 +1,242 @@
+"""An ONNX Runtime session as a target asks for it, and what the model's file says of itself. No torch here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import BadInputError, EnvironmentFault
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from edgekd.targets import Target
+
+METADATA_KEY = "edgekd"
+INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How to open a session: plain values, so that they travel to a child process and into the bundle as JSON."""
+
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+    threads_requested: int = 1
+    inter_op_threads: int = 1
+    spinning: bool = False
+    graph_optimization: str = "all"
+    session_config: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as JSON-ready values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an ONNX classifier's file says: its one input, and edgekd's own metadata where edgekd wrote it.
+
+    shape: sizes of the input, None where they are dynamic. dtype: numpy's name of the input type.
+    """
+
+    input_name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    output_name: str
+    metadata: Mapping[str, Any]
+
+
+def options_for(target: "Target", *, cores: int) -> SessionOptions:
+    """The options that a target asks for, with no more threads than the `cores` granted to this process.
+
+    More threads than cores wait for one another; the number asked for stays beside the number that ran.
+    """
+    return SessionOptions(
+        provider=target.provider,
+        threads=min(target.threads, cores),
+        threads_requested=target.threads,
+        inter_op_threads=target.inter_op_threads,
+        spinning=target.spinning,
+        graph_optimization=target.graph_optimization,
+        session_config=dict(target.session_config),
+        provider_options=dict(target.provider_options),
+    )
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module, quiet.
+
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as err:
+        raise EnvironmentFault(
+            f'onnxruntime cannot be imported ({err}); install one of: pip install "edgekd[cpu]" or "edgekd[gpu]"'
+        ) from err
+    onnxruntime.set_default_logger_severity(3)
+    return onnxruntime
+
+
+def open_session(path: Path, options: SessionOptions) -> "onnxruntime.InferenceSession":
+    """A session for a file that is checked first.
+
+    Raises:
+        BadInputError: the file is missing, empty, corrupt, or points to data outside its folder.
+        EnvironmentFault: the provider is not there or did not start.
+    """
+    check_file(path)
+    return create_session(path, options)
+
+
+def create_session(path: Path, options: SessionOptions) -> "onnxruntime.InferenceSession":
+    """A session on exactly the provider that was asked for.
+
+    ONNX Runtime moves to the CPU when a provider cannot start and says so in a log line only; here that is an error.
+
+    Raises:
+        BadInputError: ONNX Runtime cannot load the file.
+        EnvironmentFault: the provider is not there or did not start.
+    """
+    ort = import_onnxruntime()
+    available = ort.get_available_providers()
+    if options.provider not in available:
+        raise EnvironmentFault(
+            f"provider {options.provider} is not in this onnxruntime (it has: {', '.join(available)}); "
+            'install "edgekd[gpu]" for CUDA, or choose another target'
+        )
+    try:
+        session = ort.InferenceSession(
+            str(path),
+            sess_options=_native(ort, options),
+            providers=[(options.provider, dict(options.provider_options))],
+        )
+    except _failures(ort) as err:
+        raise BadInputError(f"{path}: ONNX Runtime cannot load it: {str(err).splitlines()[0]}") from err
+    if session.get_providers()[0] != options.provider:
+        raise EnvironmentFault(
+            f"{options.provider} was asked for, {session.get_providers()[0]} would have run; "
+            "see `edgekd doctor` for what is missing"
+        )
+    return session
+
+
+def _failures(ort: Any) -> tuple[type[Exception], ...]:
+    """The errors that a bad file raises: a list by name, because ONNX Runtime gives them no common parent."""
+    state = ort.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NoSuchFile", "NotImplemented", "NoModel",
+             "ModelLoaded", "RuntimeException")  # fmt: skip
+    return tuple(getattr(state, name) for name in names if hasattr(state, name))
+
+
+def _native(ort: Any, options: SessionOptions) -> Any:
+    levels = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    native = ort.SessionOptions()
+    native.log_severity_level = 3
+    native.intra_op_num_threads = options.threads
+    native.inter_op_num_threads = options.inter_op_threads
+    native.graph_optimization_level = levels[options.graph_optimization]
+    native.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    for key, value in options.session_config.items():
+        native.add_session_config_entry(key, value)
+    return native
+
+
+def check_file(path: Path) -> None:
+    """Refuse what ONNX Runtime would read without a word: no file, no bytes, weights from outside the folder.
+
+    Raises:
+        BadInputError: with what was found.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise BadInputError(f"model {path}: no such file; expected an .onnx file")
+    if path.stat().st_size == 0:
+        raise BadInputError(f"model {path}: is empty; expected an .onnx file")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (ValueError, OSError, RuntimeError) as err:
+        raise BadInputError(f"model {path}: not a whole ONNX file ({err})") from err
+    except Exception as err:
+        if type(err).__name__ != "DecodeError":  # protobuf's, which is not ours to import
+            raise
+        raise BadInputError(f"model {path}: not a whole ONNX file ({err})") from err
+    if not model.graph.node:
+        raise BadInputError(f"model {path}: has no nodes; expected an ONNX network")
+    folder = path.resolve().parent
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                raise BadInputError(
+                    f"model {path}: tensor '{tensor.name}' points to data outside the model's folder "
+                    f"('{entry.value}'); keep the data file beside the model"
+                )
+
+
+def facts(session: "onnxruntime.InferenceSession", path: Path) -> Facts:
+    """What the network takes and gives.
+
+    Raises:
+        BadInputError: more than one input, or an input that is neither float nor uint8.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1:
+        names = ", ".join(i.name for i in inputs)
+        raise BadInputError(f"model {path}: has {len(inputs)} inputs ({names}); expected a classifier with one")
+    if inputs[0].type not in INPUT_TYPES:
+        raise BadInputError(
+            f"model {path}: input '{inputs[0].name}' is {inputs[0].type}; expected {', '.join(INPUT_TYPES)}"
+        )
+    raw = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    return Facts(
+        input_name=inputs[0].name,
+        shape=tuple(size if isinstance(size, int) else None for size in inputs[0].shape),
+        dtype=np.dtype(INPUT_TYPES[inputs[0].type]).name,
+        output_name=outputs[0].name,
+        metadata=json.loads(raw) if raw else {},
+    )
+
+
+def runner(session: "onnxruntime.InferenceSession", known: Facts) -> Any:
+    """A function from a batch of inputs to the first output, (batch, K) float32."""
+
+    def run(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        output = session.run([known.output_name], {known.input_name: batch})[0]
+        return np.asarray(output, dtype=np.float32)
+
+    return run
+
+
+def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDArray[Any]:
+    """The inputs in the network's own type, checked against its shape; uint8 and float are not mixed silently.
+
+    inputs: (n, ...) in the network's own layout. Raises BadInputError on another shape or type.
+    """
+    expected = known.shape[1:]
+    fits = inputs.ndim == len(known.shape) and all(
+        want is None or want == got for want, got in zip(expected, inputs.shape[1:], strict=True)
+    )
+    floats = {"float16", "float32", "float64"}
+    same_type = inputs.dtype.name == known.dtype or (inputs.dtype.name in floats and known.dtype in floats)
+    if not fits or not same_type:
+        shape = ", ".join("any" if size is None else str(size) for size in expected)
+        raise BadInputError(
+            f"data is {inputs.dtype.name} of shape {inputs.shape[1:]} a sample; model {path} expects {known.dtype} of "
+            f"({shape}); bring x in the network's own input layout and type"
+        )
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        raise BadInputError("data holds NaN or infinity; expected finite numbers")
+    return inputs.astype(known.dtype, copy=False)

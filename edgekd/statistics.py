@@ -1,0 +1,175 @@
+"""Intervals of measured numbers: proportions, paired differences of proportions, quantiles of latencies."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+P99_MIN_SAMPLES = 1_000
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """Both ends belong to the interval. An end is infinite where the data cannot bound it."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """The score interval of a proportion, `successes` out of `n`; it never leaves [0, 1] and is right near 0 and 1.
+
+    Raises:
+        ValueError: n < 1, successes outside 0..n, or confidence outside (0, 1).
+
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953; compared with ten others by Newcombe 1998,
+    Stat Med 17:857.
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"{successes} successes of {n}; expected 0 <= successes <= n and n >= 1")
+    z = _normal_quantile(confidence)
+    p = successes / n
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At p = 0 and p = 1 one end equals p exactly; rounding must not push it past the estimate.
+    return Interval(low=max(0.0, min(p, centre - half)), high=min(1.0, max(p, centre + half)))
+
+
+def newcombe_paired(both: int, only_a: int, only_b: int, neither: int, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of p_a - p_b, two proportions of the same n samples.
+
+    Wilson intervals of p_a and p_b, squared and added, less the part that their correlation phi explains; phi is
+    corrected for continuity when positive. Unlike McNemar's or Wald's it has a width when no pair disagrees.
+
+    Args:
+        both: samples on which a and b succeed.
+        only_a: samples on which only a succeeds.
+        only_b: samples on which only b succeeds.
+        neither: samples on which both fail.
+        confidence: nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: a count is negative, all are 0, or confidence is outside (0, 1).
+
+    Source: Newcombe 1998, Stat Med 17:2635, method 10,
+    https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22%3C2635::AID-SIM954%3E3.0.CO;2-C
+    """
+    if min(both, only_a, only_b, neither) < 0:
+        raise ValueError(f"counts {both}, {only_a}, {only_b}, {neither}; expected none below 0")
+    n = both + only_a + only_b + neither
+    a, b = wilson(both + only_a, n, confidence), wilson(both + only_b, n, confidence)
+    p_a, p_b = (both + only_a) / n, (both + only_b) / n
+    phi = _phi(both, only_a, only_b, neither)
+    difference = (only_a - only_b) / n
+    below = _root_of_sum(p_a - a.low, b.high - p_b, phi)
+    above = _root_of_sum(a.high - p_a, p_b - b.low, phi)
+    return Interval(low=max(-1.0, difference - below), high=min(1.0, difference + above))
+
+
+def quantile_interval(
+    samples: Sequence[int] | npt.NDArray[np.int64], q: float, confidence: float = CONFIDENCE
+) -> Interval:
+    """The interval between two order statistics that holds the true q-quantile, whatever the distribution.
+
+    The number of samples below the true quantile is Binomial(n, q), so the ranks that hold it come from that
+    distribution alone. With too few samples no rank is far enough out and that end is infinite: a 95 % interval of
+    the 90th percentile needs 36 samples to be bounded above, that of the 99th 368. Assumes independent samples.
+
+    Raises:
+        ValueError: no samples, or q or confidence outside (0, 1).
+
+    Source: David and Nagaraja 2003, Order Statistics, section 7.1; Hahn and Meeker 1991, section 5.2.
+    """
+    from scipy.stats import binom
+
+    _check_fraction("q", q)
+    _check_fraction("confidence", confidence)
+    n = len(samples)
+    if n == 0:
+        raise ValueError("no samples; expected at least one")
+    ordered = np.sort(np.asarray(samples))
+    tail = (1 - confidence) / 2
+    lower, upper = int(binom.ppf(tail, n, q)), int(binom.ppf(1 - tail, n, q)) + 1  # ranks, counted from 1
+    return Interval(
+        low=float(ordered[lower - 1]) if lower >= 1 else -math.inf,
+        high=float(ordered[upper - 1]) if upper <= n else math.inf,
+    )
+
+
+def summarise_quantile(samples_by_round: Sequence[Sequence[int]], q: float) -> tuple[float, float, float]:
+    """The q-quantile of the pooled samples, and the low and high end of its interval, in the samples' unit.
+
+    The interval is the union of two: the 95 % order-statistic interval of the pooled samples, and the range of the
+    rounds' own quantiles. Pooling alone would be over-confident: samples of one process share its memory layout,
+    its core and the machine's mood of that second, so thousands of them agree closely with each other and still
+    not with the next process. Rounds are fresh processes; their spread is the noise that pooled samples hide.
+
+    Raises:
+        ValueError: no rounds, a round without samples, q outside (0, 1), or q >= 0.99 from fewer than 1,000 samples.
+    """
+    if not samples_by_round or not all(len(samples) for samples in samples_by_round):
+        raise ValueError("no samples in a round; expected at least one in each")
+    pooled = np.concatenate([np.asarray(samples, dtype=np.int64) for samples in samples_by_round])
+    if q >= 0.99 and len(pooled) < P99_MIN_SAMPLES:
+        raise ValueError(f"the {q:g} quantile needs {P99_MIN_SAMPLES:,} samples, got {len(pooled):,}")
+    value = float(np.quantile(pooled, q))
+    interval = quantile_interval(pooled, q)
+    by_round = [float(np.quantile(samples, q)) for samples in samples_by_round]
+    return value, min(interval.low, value, *by_round), max(interval.high, value, *by_round)
+
+
+def latency_quantiles(samples_ns: Sequence[Sequence[int]]) -> dict[str, float | None]:
+    """p50, p90 and p99 of raw samples, as the report keeps them: `p50_ms`, `p50_low`, `p50_high`, and so on, in ms.
+
+    None where there is no number: all of p99 below 1,000 samples, and an end that too few samples cannot bound.
+
+    Args:
+        samples_ns: one list a round, nanoseconds.
+
+    Raises:
+        ValueError: no rounds, or a round without samples.
+    """
+    n = sum(len(samples) for samples in samples_ns)
+    summary: dict[str, float | None] = {}
+    for name, q in QUANTILES.items():
+        known = q < 0.99 or n >= P99_MIN_SAMPLES
+        numbers = summarise_quantile(samples_ns, q) if known else (math.nan,) * 3
+        for key, value in zip((f"{name}_ms", f"{name}_low", f"{name}_high"), numbers, strict=True):
+            summary[key] = value / NS_PER_MS if math.isfinite(value) else None
+    return summary
+
+
+def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
+    """The correlation of a and b, with Newcombe's continuity correction; 0 where a margin is empty."""
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if margins == 0:
+        return 0.0
+    covariance: float = both * neither - only_a * only_b
+    if covariance > 0:
+        covariance = max(0.0, covariance - (both + only_a + only_b + neither) / 2)
+    return covariance / math.sqrt(margins)
+
+
+def _root_of_sum(x: float, y: float, phi: float) -> float:
+    """The third side of a triangle whose sides x and y enclose an angle of cosine phi."""
+    return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+
+def _normal_quantile(confidence: float) -> float:
+    _check_fraction("confidence", confidence)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}; expected a number between 0 and 1, both excluded")

@@ -1,0 +1,114 @@
+"""The run folder: what each stage made, under the hash of all that it depends on. Every file is replaced atomically."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.errors import BadInputError, EnvironmentFault
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A finished stage. result: JSON-ready; outputs: file (relative to the run folder) -> SHA-256."""
+
+    key: str
+    result: Any
+    outputs: Mapping[str, str]
+    seconds: float
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 over JSON-ready values: equal inputs, equal key, on every machine."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Put `content` at `path`: whoever reads sees the old file or the whole new one."""
+    raw = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(raw)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """The stages of one run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def recall(self, name: str, key: str) -> Stage | None:
+        """The stage if it was finished under this key and its files are still what it wrote, else None."""
+        stage = self._read(name)
+        if stage is None or stage.key != key:
+            return None
+        intact = all(
+            (self.folder / file).is_file() and file_digest(self.folder / file) == sha
+            for file, sha in stage.outputs.items()
+        )
+        return stage if intact else None
+
+    def run(self, name: str, key: str, work: Callable[[], tuple[Any, list[Path]]]) -> Stage:
+        """The stage from the store, or made now: `work` gives its JSON-ready result and the files it wrote."""
+        known = self.recall(name, key)
+        if known is not None:
+            return known
+        started = time.perf_counter()
+        result, files = work()
+        outputs = {str(path.relative_to(self.folder)): file_digest(path) for path in files}
+        stage = Stage(key=key, result=result, outputs=outputs, seconds=time.perf_counter() - started)
+        body = {"format": FORMAT, "key": key, "seconds": stage.seconds, "outputs": outputs, "result": result}
+        self._path(name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._path(name), json.dumps(body))
+        return stage
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "stages" / f"{name}.json"
+
+    def _read(self, name: str) -> Stage | None:
+        """None for a stage that is missing, damaged or of another format: then it is made again."""
+        try:
+            body = json.loads(self._path(name).read_text())
+            if body["format"] != FORMAT:
+                return None
+            return Stage(key=body["key"], result=body["result"], outputs=body["outputs"], seconds=body["seconds"])
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            return None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process.
+
+    Raises:
+        BadInputError: another process works in it.
+        EnvironmentFault: the folder cannot be written.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as err:
+        raise EnvironmentFault(f"cannot write to {folder}: {err.strerror}; choose another folder with --out") from err
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise BadInputError(f"{folder} is in use by another edgekd process; wait for it or choose --out") from err
+        yield

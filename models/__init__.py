@@ -1,0 +1,234 @@
+"""The networks by name: what each is, how to build one, how large it is; importing this loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from edgekd.errors import BadInputError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Options = Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """One network: its family, its parameter count in the setting of its source, and the source.
+
+    `options` names the keys that `build` accepts for it.
+    """
+
+    name: str
+    family: str
+    published_parameters: int
+    published_setting: str
+    source: str
+    note: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A network's size for one input: trainable parameters and multiply-accumulates of one image."""
+
+    name: str
+    parameters: int
+    macs: int
+
+
+_CIFAR = "K=100, 3 channels"
+_CIFAR_NOTE = "1x1 convolution with batch norm as shortcut where the shape changes, as in CRD"
+_CRD = "He et al. 2016, arxiv.org/abs/1512.03385; variant of Tian et al. 2020, arxiv.org/abs/1910.10699"
+_WRN = "Zagoruyko and Komodakis 2016, arxiv.org/abs/1605.07146"
+_TINY = "Banbury et al. 2021 (MLPerf Tiny), arxiv.org/abs/2106.07597"
+
+MODELS: dict[str, ModelInfo] = {
+    "resnet8": ModelInfo(
+        name="resnet8",
+        family="resnet",
+        published_parameters=83_892,
+        published_setting=_CIFAR,
+        source=_CRD,
+        note=f"{_CIFAR_NOTE}; the count is derived by hand from the layer shapes (papers round it to 0.08 M)",
+    ),
+    "resnet20": ModelInfo(
+        name="resnet20",
+        family="resnet",
+        published_parameters=278_324,
+        published_setting=_CIFAR,
+        source=_CRD,
+        note=_CIFAR_NOTE,
+    ),
+    "resnet56": ModelInfo(
+        name="resnet56",
+        family="resnet",
+        published_parameters=861_620,
+        published_setting=_CIFAR,
+        source=_CRD,
+        note=_CIFAR_NOTE,
+    ),
+    "resnet8x4": ModelInfo(
+        name="resnet8x4",
+        family="resnet",
+        published_parameters=1_233_540,
+        published_setting=_CIFAR,
+        source=_CRD,
+        note=f"stem 32, stages 64, 128, 256; {_CIFAR_NOTE}",
+    ),
+    "resnet32x4": ModelInfo(
+        name="resnet32x4",
+        family="resnet",
+        published_parameters=7_433_860,
+        published_setting=_CIFAR,
+        source=_CRD,
+        note=f"stem 32, stages 64, 128, 256; {_CIFAR_NOTE}",
+    ),
+    "wrn_16_1": ModelInfo(
+        name="wrn_16_1",
+        family="wrn",
+        published_parameters=180_916,
+        published_setting=_CIFAR,
+        source=_WRN,
+        note="the count is derived by hand from the layer shapes (papers round it to 0.2 M); no dropout",
+    ),
+    "wrn_16_2": ModelInfo(
+        name="wrn_16_2",
+        family="wrn",
+        published_parameters=703_284,
+        published_setting=_CIFAR,
+        source=_WRN,
+        note="no dropout",
+    ),
+    "wrn_40_2": ModelInfo(
+        name="wrn_40_2",
+        family="wrn",
+        published_parameters=2_255_156,
+        published_setting=_CIFAR,
+        source=_WRN,
+        note="no dropout",
+    ),
+    "mobilenet_v2": ModelInfo(
+        name="mobilenet_v2",
+        family="mobilenet_v2",
+        published_parameters=3_504_872,
+        published_setting="K=1000, 3 channels, width 1.0",
+        source="Sandler et al. 2018, arxiv.org/abs/1801.04381; count of torchvision's model page",
+        note="the first two strides of 2 are 1, for small inputs; no dropout",
+        options=("width",),
+    ),
+    "resnet8_tiny": ModelInfo(
+        name="resnet8_tiny",
+        family="resnet",
+        published_parameters=78_666,
+        published_setting="K=10, 3 channels, batch-norm statistics counted",
+        source=_TINY,
+        note="biased convolutions, bare 1x1 shortcuts; strided layers pad both sides, Keras pads one",
+    ),
+    "ds_cnn": ModelInfo(
+        name="ds_cnn",
+        family="ds_cnn",
+        published_parameters=24_908,
+        published_setting="K=12, 1 channel, batch-norm statistics counted",
+        source=_TINY,
+        note="average pooling over the whole map for any input size; no dropout",
+    ),
+}
+
+
+def build(
+    name: str, *, num_classes: int, in_channels: int, options: Options = MappingProxyType({})
+) -> nn.Module:
+    """A freshly initialised network that maps float (batch, in_channels, H, W) to (batch, K) logits.
+
+    Args:
+        name: a key of `MODELS`, or `path/to/file.py:callable` for the user's own network; a relative path
+            starts at the working directory.
+        num_classes: K, the number of logits.
+        in_channels: channels of the input image.
+        options: `width` (a factor, default 1.0) for mobilenet_v2; anything for the user's own network,
+            passed on as keywords.
+
+    Raises:
+        BadInputError: unknown name or option, fewer than one class or channel, or the user's own file
+            does not give an `nn.Module`.
+    """
+    if num_classes < 1 or in_channels < 1:
+        raise BadInputError(
+            f"cannot build '{name}' for {num_classes} classes and {in_channels} channels; "
+            "expected at least 1 of each; check the data"
+        )
+    if is_own(name):
+        from edgekd.models.own import load_own
+
+        return load_own(name, num_classes=num_classes, in_channels=in_channels, options=options)
+    check_name(name, options=options)
+    from edgekd.models.builders import BUILDERS
+
+    return BUILDERS[name](num_classes=num_classes, in_channels=in_channels, **options)
+
+
+def is_own(name: str) -> bool:
+    """Whether the name points at the user's own network, as in `nets/mine.py:build`."""
+    return ":" in name or name.endswith(".py")
+
+
+def check_name(name: str, *, options: Options = MappingProxyType({})) -> None:
+    """Refuse a built-in name or an option that does not exist; loads no torch.
+
+    Args:
+        name: a key of `MODELS`.
+        options: as in `build`; only the keys are looked at.
+
+    Raises:
+        BadInputError: unknown name or option, with the known ones and the nearest spelling.
+    """
+    if name not in MODELS:
+        known = list(MODELS)
+        raise BadInputError(
+            f"unknown model '{name}'; known: {', '.join(known)} "
+            f"(or your own network as path/to/file.py:callable){nearest(name, known)}"
+        )
+    allowed = list(MODELS[name].options)
+    for key in options:
+        if key not in allowed:
+            known_options = ", ".join(allowed) or "none"
+            raise BadInputError(
+                f"unknown option '{key}' of model '{name}'; known: {known_options}{nearest(key, allowed)}; "
+                "remove it or correct its spelling"
+            )
+
+
+def describe(
+    name: str,
+    *,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    options: Options = MappingProxyType({}),
+) -> Description:
+    """The size of a network for one input shape; the global random state stays as it was.
+
+    Args:
+        name: as in `build`.
+        num_classes: K, the number of logits.
+        input_shape: (channels, height, width).
+        options: as in `build`.
+
+    Raises:
+        BadInputError: as `build`; or an input shape that the network cannot take.
+    """
+    import torch
+    from edgekd.models.count import count_macs, count_parameters
+
+    # Other people's code may read values while building (`.item()`), which meta tensors do not have.
+    device = "cpu" if is_own(name) else "meta"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        network = build(name, num_classes=num_classes, in_channels=input_shape[0], options=options)
+    return Description(
+        name=name,
+        parameters=count_parameters(network),
+        macs=count_macs(network, input_shape=input_shape),
+    )

@@ -1,0 +1,26 @@
+"""The callable behind each name of `MODELS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from edgekd.models.ds_cnn import DsCnn
+from edgekd.models.mobilenet_v2 import MobileNetV2
+from edgekd.models.resnet import cifar_resnet, tiny_resnet8
+from edgekd.models.wrn import WideResNet
+from torch import nn
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": partial(cifar_resnet, depth=8, widened=False),
+    "resnet20": partial(cifar_resnet, depth=20, widened=False),
+    "resnet56": partial(cifar_resnet, depth=56, widened=False),
+    "resnet8x4": partial(cifar_resnet, depth=8, widened=True),
+    "resnet32x4": partial(cifar_resnet, depth=32, widened=True),
+    "wrn_16_1": partial(WideResNet, depth=16, factor=1),
+    "wrn_16_2": partial(WideResNet, depth=16, factor=2),
+    "wrn_40_2": partial(WideResNet, depth=40, factor=2),
+    "mobilenet_v2": MobileNetV2,
+    "resnet8_tiny": tiny_resnet8,
+    "ds_cnn": DsCnn,
+}
