@@ -22,7 +22,7 @@ help: ## List the targets.
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: '$(PYTHON)' is missing or older than Python 3.11; name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  echo "error: '$(PYTHON)' is missing or older than Python 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
 	$(BIN)/pip install -c constraints.txt -e ".[cpu,train,dev]"

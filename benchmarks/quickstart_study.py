@@ -16,9 +16,9 @@ from typing import Any
 
 from edgekd import compete, environment, pipeline, recipe, session, targets
 from edgekd.data.fashion_mnist import DEBIAN_FOLDER, read_debian
+from edgekd.files import write_atomic
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
-from edgekd.store import write_atomic
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
 CANDIDATES = {"ce": (None,), "kd": (0.9, 3.0, 9.0), "cist": (2.0, 4.0, 8.0)}

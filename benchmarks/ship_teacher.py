@@ -5,19 +5,19 @@ import datetime
 import json
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgekd import recipe as recipes
 from edgekd.core.trainer import predict
 from edgekd.data import Samples
 from edgekd.data.fashion_mnist import read_debian
 from edgekd.distill import to_tensor
 from edgekd.errors import BadInputError, EdgekdError
-from edgekd.network import digest, load_student
-from edgekd.store import file_digest, write_atomic
+from edgekd.files import sha256, write_atomic
+from edgekd.network import load_student
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 MAX_BYTES = 4 * 1024**2
@@ -34,9 +34,13 @@ def ship(run: Path, test: Samples, *, models: Path = MODELS, minimum_top1: float
     """
     weights, lock = run / "student.safetensors", run / "recipe.lock.toml"
     if not weights.is_file() or not lock.is_file():
-        raise BadInputError(f"{run} has no {weights.name} and {lock.name}; run `edgekd distill RECIPE --out {run}` first")
+        raise BadInputError(
+            f"{run} has no {weights.name} and {lock.name}; run `edgekd distill RECIPE --out {run}` first"
+        )
     if weights.stat().st_size > MAX_BYTES:
-        raise BadInputError(f"{weights} has {weights.stat().st_size:,} bytes; at most {MAX_BYTES:,} ship. Train a smaller one")
+        raise BadInputError(
+            f"{weights} has {weights.stat().st_size:,} bytes; at most {MAX_BYTES:,} ship. Train a smaller one"
+        )
     card = describe(weights, lock, test)
     if card["test_top1"] < minimum_top1:
         raise BadInputError(
@@ -53,21 +57,20 @@ def describe(weights: Path, lock: Path, test: Samples) -> dict[str, Any]:
     """What a reader of the weights wants to know, JSON-ready; test_top1 is a fraction of test_images."""
     network, card = load_student(weights)
     logits = predict(network, to_tensor(test.images, torch.device("cpu")))
-    recipe = lock.read_text(encoding="utf-8")
-    values = tomllib.loads(recipe)
+    recipe = recipes.load(lock)
     return {
         "model": card.model,
         "classes": list(card.classes),
         "channels": card.channels,
-        "sha256": digest(weights),
+        "sha256": sha256(weights),
         "size_bytes": weights.stat().st_size,
         "test_top1": float((logits.argmax(dim=-1).numpy() == test.labels).mean()),
         "test_images": len(test),
-        "seed": values["seed"],
-        "epochs": values["distill"]["epochs"],
+        "seed": recipe.seed,
+        "epochs": recipe.distill.epochs,
         "facts": dict(card.facts),
-        "recipe_sha256": file_digest(lock),
-        "recipe": recipe,
+        "recipe_sha256": sha256(lock),
+        "recipe": lock.read_text(encoding="utf-8"),
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
@@ -77,8 +80,11 @@ def main() -> int:
     """Parse the command line, ship, and print the card's path."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of recipes/teacher-fashion-mnist.toml")
+    arguments = parser.parse_args()
     try:
-        path = ship(parser.parse_args().run, read_debian().test)
+        test = read_debian().test
+        assert test is not None, "Debian's package has a test part"
+        path = ship(arguments.run, test)
     except EdgekdError as err:
         print(f"error: {err}", file=sys.stderr)
         return int(err.exit_code)

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from edgekd.cli import files, info, init, run
 
 from edgekd import __version__
+from edgekd.cli import files, info, init, run
 from edgekd.errors import EdgekdError, ExitCode
 
 app = typer.Typer(
@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Distill a small student, export it to ONNX, quantize it, prove it on the target's runtime, and answer with an "
     "exit code.",
     epilog="Exit codes: 0 pass, 1 gate failed, 2 bad input, 3 inconclusive, 4 environment, 130 interrupted, 70 bug.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,13 +31,16 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 app.command()(run.run)
@@ -54,7 +56,11 @@ app.command()(info.models)
 app.command()(info.doctor)
 app.command()(init.init)
 
-DISK_ERRORS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only"}
+DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+}
 
 
 def main() -> None:
@@ -62,6 +68,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -70,15 +77,21 @@ def main() -> None:
     except EdgekdError as err:
         print(f"error: {err}", file=sys.stderr)
         code = err.exit_code
+    except SystemExit:  # how typer and rich answer a closed pipe, with 1
+        code = _nobody_reads()
     except OSError as err:
         code = _os_error(err)
+    except ModuleNotFoundError as err:
+        code = _missing_package(err)
+    except MemoryError:
+        print("error: out of memory; give the process more, or lower the batch size", file=sys.stderr)
+        code = ExitCode.ENVIRONMENT
     except typer.TyperException as err:
-        print(f"error: {err.format_message()}; see `edgekd --help`", file=sys.stderr)
+        print(f"error: {err.format_message().removesuffix('.')}; see `edgekd --help`", file=sys.stderr)
         code = ExitCode.BAD_INPUT
     except Exception:  # noqa: BLE001  the last resort: a bug of ours, told apart from every verdict by its exit code
         traceback.print_exc()
         code = ExitCode.INTERNAL
-    sys.stdout.flush()
     sys.exit(int(code or 0))
 
 
@@ -89,12 +102,35 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _os_error(err: OSError) -> int:
     """A full or read-only disk is the machine's fault; any other OSError is a bug of ours, with its traceback."""
     if isinstance(err, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left: `edgekd … | head`
-        return ExitCode.PASS
-    if err.errno not in DISK_ERRORS and not isinstance(err, PermissionError) and "No space left" not in str(err):
+        return _nobody_reads()
+    full = "No space left" in str(err)  # from torch and safetensors, which lose the number
+    why = "no permission" if isinstance(err, PermissionError) else DISK_ERRORS.get(errno.ENOSPC if full else err.errno)
+    if why is None:
         traceback.print_exception(err)
         return ExitCode.INTERNAL
     where = f" at {err.filename}" if err.filename else ""
-    what = DISK_ERRORS.get(err.errno or 0, "no permission" if isinstance(err, PermissionError) else "the disk is full")
-    print(f"error: cannot write{where}: {what}; free space or choose another folder with --out", file=sys.stderr)
+    print(f"error: {why}{where}; free space, or choose another folder with --out", file=sys.stderr)
+    _drop_output()
+    return ExitCode.ENVIRONMENT
+
+
+def _nobody_reads() -> int:
+    """The reader of stdout has left, as in `edgekd … | head`: no verdict was told, so this is no verdict's code."""
+    print("error: whoever read the output has closed it", file=sys.stderr)
+    _drop_output()
+    return ExitCode.ENVIRONMENT
+
+
+def _drop_output() -> None:
+    """Forget what could not be written to stdout: Python would try again at exit, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _missing_package(err: ModuleNotFoundError) -> int:
+    """A package of an extra that is not installed is the machine's fault; a module of ours is a bug of ours."""
+    package = (err.name or "").partition(".")[0]
+    if package in ("", "edgekd"):
+        traceback.print_exception(err)
+        return ExitCode.INTERNAL
+    print(f'error: {package} is not installed; pip install "edgekd[train]"', file=sys.stderr)
     return ExitCode.ENVIRONMENT

@@ -17,8 +17,8 @@ from edgekd.progress import Listener, Progress
 LOG_WIDTH = 160
 """Columns where there is no terminal: a log has no width of its own, and folded tables are hard to read."""
 
-stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
+stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 VERDICT_STYLE = {"pass": "bold green", "inconclusive": "bold yellow", "fail": "bold red"}
 
@@ -77,9 +77,14 @@ class _Lines:
             print(f"{progress.stage:<9} {10 * tenth:3d}%{note}", file=sys.stderr, flush=True)
 
 
+def say(text: str) -> None:
+    """A line on stdout as it is: what looks like rich's markup, in a path, stays text."""
+    stdout.print(text, markup=False)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """A plain table on stdout; the first column to the left, what looks like numbers to the right."""
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    drawn = Table(title=title and escape(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         cells = [row[index] for row in rows]
         number = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "–-<" for cell in cells)

@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from edgekd.cli import console
 from edgekd.cli.options import DataOption, JsonOption, ModelArgument, TargetOption
-
 from edgekd.errors import BadInputError, ExitCode
 
 LimitOption = Annotated[
     list[str] | None,
     typer.Option("--limit", help="A limit of the gate, e.g. --limit max_p50_ms=2.5. Repeatable.", show_default=False),
 ]
-QUANTIZE_LIMITS = {"max_top1_drop": 0.01, "min_agreement": 0.97}
-"""Defaults of `edgekd quantize`: the usual 1 point of accuracy; 3 % changed classes where there are no labels."""
 
 
 def quantize(
@@ -30,21 +28,20 @@ def quantize(
     """Build and measure every variant of an ONNX file, and ship the fastest that holds its accuracy."""
     from edgekd import prepare
 
-    limits = QUANTIZE_LIMITS | _limits(limit)
     with console.progress() as listener:
         report, code = prepare.quantize_file(
             model,
             source=data,
             target=target,
             folder=out,
-            limits=limits,
+            limits=_limits(limit),
             calibration_samples=calibration_samples,
             listener=listener,
         )
     _show(report, json_)
     if not json_:
-        console.stdout.print(f"report  {out / 'report.html'}")
-        console.stdout.print(f"bundle  {out / 'bundle'}")
+        console.say(f"report  {out / 'report.html'}")
+        console.say(f"bundle  {out / 'bundle'}")
     return int(code)
 
 
@@ -99,7 +96,7 @@ def bundle(
     from edgekd import rebundle
 
     made = rebundle.rebundle(run, out=out, variant=variant)
-    console.stdout.print(f"bundle  {out} ({made.variant})")
+    console.say(f"bundle  {out} ({made.variant})")
     return 0
 
 
@@ -119,7 +116,7 @@ def verify(
         words = {True: "pass", False: "fail", None: "inconclusive"}
         rows = [(check.name, words[check.passed], check.detail) for check in verified.checks]
         console.table(["check", "verdict", "detail"], rows)
-        console.stdout.print(f"\n{words[verified.passed].upper()} {path}")
+        console.say(f"\n{words[verified.passed].upper()} {path}")
     codes = {True: ExitCode.PASS, False: ExitCode.GATE_FAILED, None: ExitCode.INCONCLUSIVE}
     return int(codes[verified.passed])
 
@@ -134,22 +131,29 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
 
 
 def _limits(texts: list[str] | None) -> dict[str, float]:
-    limits = {}
+    limits: dict[str, Any] = {}
     for text in texts or ():
         name, _, value = text.partition("=")
         try:
-            limits[name.strip()] = float(tomllib.loads(f"value = {value}")["value"])
-        except (tomllib.TOMLDecodeError, TypeError, ValueError) as err:
+            limits[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as err:
             raise BadInputError(f"--limit {text}: expected name=number, for example max_p50_ms=2.5") from err
-    _check_names(limits)
-    return limits
+    return _checked(limits)
 
 
-def _check_names(limits: dict[str, float]) -> None:
+def _checked(limits: dict[str, Any]) -> dict[str, float]:
+    """The limits, held to the same rules as a recipe's [gate]."""
+    from pydantic import ValidationError
+
     from edgekd.errors import nearest
     from edgekd.recipe import Gate
 
     known = list(Gate.model_fields)
     for name in limits:
         if name not in known:
-            raise BadInputError(f"--limit {name}: unknown{nearest(name, known)} known: {', '.join(known)}")
+            raise BadInputError(f"--limit {name}: unknown{nearest(name, known)} (known: {', '.join(known)})")
+    try:
+        return Gate.model_validate(limits).model_dump(exclude_none=True)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        raise BadInputError(f"--limit {problem['loc'][0]}={problem['input']}: {problem['msg'].lower()}") from err

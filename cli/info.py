@@ -4,9 +4,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+
 from edgekd.cli import console
 from edgekd.cli.options import JsonOption
-
 from edgekd.errors import BadInputError, ExitCode
 
 targets = typer.Typer(help="List the device profiles, or show one.", invoke_without_command=True)
@@ -41,7 +41,7 @@ def show_target(
     if json_:
         console.print_json(target.model_dump(mode="json"))
     else:
-        console.stdout.print(profiles.dump(target), markup=False, end="")
+        print(profiles.dump(target), end="")
 
 
 def models(
@@ -78,9 +78,9 @@ def doctor(json_: JsonOption = False) -> int:
     else:
         _print_environment(found.as_dict())
         for fault in faults:
-            console.stdout.print(f"{fault.severity}: {fault.name}: {fault.found}; fix: {fault.fix}", markup=False)
+            console.say(f"{fault.severity}: {fault.name}: {fault.found}; fix: {fault.fix}")
         if not faults:
-            console.stdout.print("no faults found")
+            console.say("no faults found")
     errors = any(fault.severity == "error" for fault in faults)
     return int(ExitCode.ENVIRONMENT if errors else ExitCode.PASS)
 

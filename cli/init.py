@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from edgekd.cli import console
 from edgekd.cli.options import TargetOption
-
 from edgekd.errors import BadInputError
 
 
@@ -22,14 +22,19 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite an existing recipe.")] = False,
 ) -> int:
     """Write a commented recipe for your own data."""
-    from edgekd import starter, store, targets
+    from edgekd import files, starter, targets
 
+    if out.is_dir():
+        raise BadInputError(
+            f"{out} is a folder; expected a file for the recipe, for example --out {out / 'recipe.toml'}"
+        )
     if out.exists() and not force:
         raise BadInputError(f"{out} exists; choose another --out, or --force to overwrite it")
     targets.load(target)
     text = starter.starter_recipe(data, out=out, target=target, resize=_size(resize))
-    store.write_atomic(out, text)
-    console.stdout.print(f"{out}: look it over, then: edgekd run {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(out, text)
+    console.say(f"{out}: look it over, then: edgekd run {out}")
     return 0
 
 

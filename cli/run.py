@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from edgekd.cli import console
 from edgekd.cli.options import DataOption, DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption
 
@@ -35,8 +36,8 @@ def run(
         console.variants_table(outcome.report)
         console.stdout.print()
         console.verdict_table(outcome.report["gate"], outcome.report["target"])
-        console.stdout.print(f"report  {folder / HtmlPath}")
-        console.stdout.print(f"bundle  {folder / 'bundle'}")
+        console.say(f"report  {folder / HtmlPath}")
+        console.say(f"bundle  {folder / 'bundle'}")
     return int(outcome.exit_code)
 
 
@@ -52,7 +53,7 @@ def distill(
 
     loaded, folder = _load(recipe, out, overrides)
     if dry_run:
-        return _print_plan(pipeline.plan(loaded, folder=folder)[:2], folder, json_)
+        return _print_plan(pipeline.plan(loaded, folder=folder, until="distill"), folder, json_)
     with console.progress() as listener:
         outcome = pipeline.run(loaded, folder=folder, origin=str(recipe), until="distill", listener=listener)
     if json_:
@@ -60,7 +61,7 @@ def distill(
     else:
         _say_cached(outcome.cached)
         _student_lines(outcome.report)
-        console.stdout.print(f"weights  {folder / 'student.safetensors'}")
+        console.say(f"weights  {folder / 'student.safetensors'}")
     return 0
 
 
@@ -81,7 +82,7 @@ def export(
     if json_:
         console.print_json(exported)
     else:
-        console.stdout.print(
+        console.say(
             f"{out}: at most {exported['max_difference']:.1e} from torch, same class on "
             f"{exported['top1_agreement']:.1%} of {exported['n']} images"
         )
@@ -112,12 +113,12 @@ def _say_cached(cached: tuple[str, ...]) -> None:
 def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
     teacher, student = report["teacher"], report["student"]
     if teacher:
-        console.stdout.print(
+        console.say(
             f"teacher {teacher['model']}: {teacher['test_top1']:.1%} on test, {teacher['parameters']:,} parameters"
         )
     method = student["method"]
-    values = [f"{name} {value:.3g}" for name, value in method.items() if name != "name" and value is not None]
-    console.stdout.print(
+    numbers = [f"{name} {value:.3g}" for name, value in method.items() if name != "name" and value is not None]
+    console.say(
         f"student {student['model']}: {student['test_top1']:.1%} on test, {student['parameters']:,} parameters, "
-        f"{method['name']} {' '.join(values)}, {student['seconds']:.0f} s on {student['device']}\n"
+        f"{' '.join([method['name'], *numbers])}, {student['seconds']:.0f} s on {student['device']}\n"
     )

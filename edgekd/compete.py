@@ -69,14 +69,17 @@ def measure(
     The first file is the baseline: its predictions are what the others are compared with, and it must run. Another one
     that does not load, or whose outputs are not finite, has only its "error". Latency comes before accuracy, which
     would leave the machine warm, or hot, for the first file timed.
+
+    Raises:
+        BadInputError: the samples do not fit the baseline, or it does not run on them.
     """
     paths = {b.name: folder / b.path for b in built if b.path is not None}
     baseline = next(iter(paths))
     with_input = facts(open_session(paths[baseline], options), paths[baseline])
     inputs = check_inputs(samples.inputs, with_input, paths[baseline])
-    errors = {
-        name: why for name, path in paths.items() if name != baseline and (why := _why_not(path, inputs, options))
-    }
+    errors = {name: why for name, path in paths.items() if (why := _why_not(path, inputs, options))}
+    if baseline in errors:
+        raise BadInputError(errors[baseline])
     sound = {name: path for name, path in paths.items() if name not in errors}
     timed = latency.measure(
         sound,

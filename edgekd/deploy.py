@@ -7,7 +7,8 @@ from typing import Any
 from edgekd import __version__
 from edgekd.data.for_model import samples_for_model
 from edgekd.errors import BadInputError
-from edgekd.network import digest, load_student
+from edgekd.files import sha256
+from edgekd.network import load_student
 
 
 def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input_layout: str) -> dict[str, Any]:
@@ -28,9 +29,11 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
     found = samples_for_model(
         source, shape=(None, None, None, card.channels), dtype="uint8", classes=card.classes, layout="nhwc"
     )
-    if len(found.inputs) < 7 or found.inputs.dtype.name != "uint8":
+    shape = found.inputs.shape
+    if found.inputs.dtype.name != "uint8" or len(shape) != 4 or shape[3] != card.channels:
         raise BadInputError(
-            f"{source}: found {len(found.inputs)} {found.inputs.dtype} images; expected 7 or more, uint8"
+            f"{source}: found {found.inputs.dtype} of shape {shape}; expected uint8 images, "
+            f"(n, height, width, {card.channels}) as the student takes them"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     exported = export(
@@ -44,7 +47,7 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
             "classes": card.classes,
             "input_layout": input_layout,
             "preprocessing": describe_preprocessing(network),
-            "weights_sha256": digest(weights),
+            "weights_sha256": sha256(weights),
             "versions": {"edgekd": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
         },
     )

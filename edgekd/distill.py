@@ -17,6 +17,7 @@ from edgekd.core import auto_rho, checkpoint, entropy, losses, max_logit_tempera
 from edgekd.core.trainer import EpochStats, Objective, Settings, Trainer, predict
 from edgekd.data import Dataset, Samples
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.files import sha256
 from edgekd.models.count import count_macs, count_parameters
 from edgekd.network import Card, Network
 from edgekd.progress import Listener, Progress, silent
@@ -251,7 +252,7 @@ def distill(
     logits = predict(net, to_tensor(data.validation.images, torch.device("cpu")))
     return Distilled(
         weights=weights.name,
-        sha256=network.digest(weights),
+        sha256=sha256(weights),
         model=student,
         parameters=count_parameters(net),
         macs=count_macs(net, input_shape=(channels, height, width)),

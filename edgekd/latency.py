@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault, ExitCode
 from edgekd.progress import Listener, Progress, silent
-from edgekd.session import SessionOptions, create_session, facts, import_onnxruntime
+from edgekd.session import SessionOptions, create_session, facts, import_onnxruntime, runner
 from edgekd.statistics import latency_quantiles
 
 Clock = Callable[[], int]
@@ -54,7 +54,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Latency of one file over all rounds; *_low and *_high bound 95 % intervals, None where too few samples bound them.
+    """Latency of one file over all rounds; *_low and *_high bound 95 % intervals, None where too few samples do.
 
     p99 is there only from 1,000 samples: fewer put fewer than ten beyond it.
     """
@@ -95,7 +95,7 @@ def time_runs(
     """Samples of `run` in nanoseconds after an adaptive warm-up, and the number of warm-up runs.
 
     Raises:
-        EnvironmentFault: the clock goes back.
+        EnvironmentFault: the clock goes back or stands still.
     """
     warmup = _warm_up(run, clock)
     samples: list[int] = []
@@ -120,8 +120,10 @@ def _timed(run: Callable[[], object], clock: Clock) -> int:
     before = clock()
     run()
     elapsed = clock() - before
-    if elapsed < 0:
-        raise EnvironmentFault(f"the clock went back by {-elapsed} ns during an inference; nothing can be timed here")
+    if elapsed <= 0:
+        raise EnvironmentFault(
+            f"the clock went {elapsed} ns forward during an inference; expected more than 0: nothing can be timed here"
+        )
     return elapsed
 
 
@@ -137,10 +139,16 @@ def measure_round(
     session = create_session(path, options)
     loaded = time.perf_counter_ns()
     known = facts(session, path)
+    if known.shape[0] not in (None, inputs.shape[1]):
+        raise BadInputError(
+            f"model {path}: its batch is fixed to {known.shape[0]}, timing was asked with batch_size = "
+            f"{inputs.shape[1]}; set batch_size = {known.shape[0]}, or export the model with a dynamic batch"
+        )
     batches = [{known.input_name: batch} for batch in inputs]
     names = [known.output_name]
+    answer = runner(session, known)
     first = time.perf_counter_ns()
-    session.run(names, batches[0])
+    answer(inputs[0])
     first_done = time.perf_counter_ns()
     turn = iter(range(sys.maxsize))
     samples, warmup = time_runs(
@@ -201,7 +209,10 @@ def run_round(
     try:
         child = subprocess.run(command, input=body, capture_output=True, timeout=timeout_seconds, check=False)
     except subprocess.TimeoutExpired as err:
-        raise EnvironmentFault(f"{path}: no answer within {timeout_seconds:.0f} s; the process was ended") from err
+        raise EnvironmentFault(
+            f"{path}: no answer within {timeout_seconds:.0f} s, the process was ended; time fewer samples "
+            "(validate.min_samples), or check what else this machine is doing"
+        ) from err
     if child.returncode == 0:
         answer = json.loads(child.stdout)
         answer["samples_ns"], answer["providers"] = tuple(answer["samples_ns"]), tuple(answer["providers"])
@@ -254,7 +265,7 @@ def summarise(rounds: Sequence[Round], options: SessionOptions, *, batch_size: i
         batch_size=batch_size,
         rounds=len(rounds),
         n=len(pooled),
-        **latency_quantiles(samples),
+        **latency_quantiles(samples),  # type: ignore[arg-type]  # p50 and p90 are never None
         mean_ms=float(pooled.mean()),
         throughput_per_s=1e3 * batch_size / float(pooled.mean()),
         load_ms=stdlib_statistics.median(loads),

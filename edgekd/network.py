@@ -1,6 +1,5 @@
 """A network with its preprocessing inside, and its weights as safetensors: one file says all that inference needs."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,11 +8,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from edgekd import models
 from edgekd.errors import BadInputError
+from edgekd.files import write_atomic
 
 METADATA_KEY = "edgekd"
 
@@ -65,14 +66,7 @@ def save(network: Network, path: Path, card: Card) -> None:
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in network.state_dict().items()
     }
-    temporary = path.with_suffix(".tmp")
-    try:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(asdict(card), sort_keys=True)})
-        temporary.replace(path)
-    except SafetensorError as err:  # the Rust writer's name for a full disk
-        raise OSError(f"cannot write {path}: {err}") from err
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, save_bytes(tensors, {METADATA_KEY: json.dumps(asdict(card), sort_keys=True)}))
 
 
 def load(
@@ -163,11 +157,6 @@ def _check_classes(path: Path, tensors: Mapping[str, Tensor], network: nn.Module
         raise BadInputError(
             f"{path} tells {len(found)} classes apart, the data has {classes}; expected a teacher of the same classes"
         )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_card(path: Path) -> Card:

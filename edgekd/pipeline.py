@@ -5,7 +5,8 @@ in the run folder under the hash of all that it depends on, so that the same com
 """
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,18 +17,23 @@ import numpy as np
 from edgekd import __version__, bundle, compete, data, environment, gate, models, report, targets
 from edgekd.data import Dataset
 from edgekd.errors import BadInputError, ExitCode
-from edgekd.progress import Listener, silent
+from edgekd.files import sha256, write_atomic
+from edgekd.progress import Listener, Progress, silent
 from edgekd.quantize import Built, build_variants
 from edgekd.quantize.build import describe_file
 from edgekd.recipe import Recipe, dump
 from edgekd.session import SessionOptions, options_for
-from edgekd.store import Stage, Store, file_digest, key_of, locked, write_atomic
+from edgekd.store import Stage, Store, key_of, locked
 
 if TYPE_CHECKING:
     from edgekd.network import Network
 
 STAGES = ("teacher", "distill", "export", "quantize", "validate")
 """The stages that are kept; gate, report and bundle follow in well under a second and are made every time."""
+
+
+QUIET = ("teacher", "export")
+"""The stages that say nothing of themselves while they run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,8 @@ class _Run:
                 raise _NotCached
             if known is not None:
                 self.cached.append(name)
-            self.stages[name] = known or self.store.run(name, key, work)
+            with nullcontext() if known or name not in QUIET else _announced(self.listener, name):
+                self.stages[name] = known or self.store.run(name, key, work)
         return self.stages[name].result
 
     def model_key(self) -> str:
@@ -86,12 +93,12 @@ class _Run:
 
         recipe = self.recipe
         own = [s.model.rpartition(":")[0] for s in (recipe.student, recipe.teacher) if s and models.is_own(s.model)]
-        weights = None if recipe.teacher is None else file_digest(teacher_weights(recipe))
+        weights = None if recipe.teacher is None else sha256(teacher_weights(recipe))
         sections = (recipe.data, recipe.teacher, recipe.student, recipe.distill)
         return key_of(
             [__version__, torch.__version__, torch.get_num_threads()],
             [recipe.seed, *(None if section is None else section.model_dump() for section in sections)],
-            [self.data.content_hash, self.data.index_hash, weights, *(file_digest(Path(path)) for path in own)],
+            [self.data.content_hash, self.data.index_hash, weights, *(sha256(Path(path)) for path in own)],
         )
 
     def teacher(self) -> dict[str, Any] | None:
@@ -107,7 +114,7 @@ class _Run:
                 load_teacher(self.recipe, self.data),
                 self.data,
                 model=self.recipe.teacher.model,
-                sha256=file_digest(weights),
+                sha256=sha256(weights),
                 rho=self._rho(),
                 device=distill.choose_device(self.recipe.distill.device),
             )
@@ -275,8 +282,8 @@ def run(
     Raises:
         EdgekdError: with the exit code; what was finished before stays and is used by the next run.
     """
+    this = _Run(recipe, folder, listener)  # before the lock, so that bad input leaves no folder
     with locked(folder):
-        this = _Run(recipe, folder, listener)
         write_atomic(folder / "recipe.lock.toml", dump(recipe))
         if until is not None:
             getattr(this, until)()
@@ -288,22 +295,32 @@ def run(
         _, left_out = compete.allowed(recipe.quantize.variants, this.target.precisions, this.target.name)
         variants, verdict = compete.judge(this.quantize(), measured, limits=limits, sources=sources, left_out=left_out)
         full = _header(this, origin, overrides) | _made(this) | _verdict(variants, verdict)
-        report.write(full, folder)
-        _bundle(this, variants)
+        with _announced(listener, "report"):
+            report.write(full, folder)
+            _bundle(this, variants)
         return _outcome(this, full, gate.exit_code(verdict.verdict))
 
 
-def plan(recipe: Recipe, *, folder: Path) -> tuple[Step, ...]:
-    """The stages in order and whether each is already there; reads, and writes nothing."""
+def plan(recipe: Recipe, *, folder: Path, until: str | None = None) -> tuple[Step, ...]:
+    """The stages up to `until` and whether each is already there; reads, and writes nothing."""
     this = _Run(recipe, folder, silent, dry=True)
-    names = [name for name in STAGES if name != "teacher" or recipe.teacher is not None]
+    wanted = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
+    names = [name for name in wanted if name != "teacher" or recipe.teacher is not None]
     for name in names:
         try:
             getattr(this, name)()
         except _NotCached:
             break
     steps = [Step(name=name, cached=name in this.stages) for name in names]
-    return (*steps, *(Step(name=name, cached=False) for name in ("gate", "report", "bundle")))
+    rest = () if until else ("gate", "report", "bundle")
+    return (*steps, *(Step(name=name, cached=False) for name in rest))
+
+
+@contextmanager
+def _announced(listener: Listener, stage: str) -> Iterator[None]:
+    listener(Progress(stage=stage, done=0, total=1))
+    yield
+    listener(Progress(stage=stage, done=1, total=1))
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -323,10 +340,12 @@ def load_data(recipe: Recipe) -> Dataset:
 
 
 def check_models(recipe: Recipe) -> None:
-    """Refuse an unknown network before the data is read. Raises BadInputError."""
+    """Refuse an unknown network, or missing weights, before the data is read. Raises BadInputError."""
     for section in (recipe.student, recipe.teacher):
         if section is not None and not models.is_own(section.model):
             models.check_name(section.model, options=section.options)
+    if recipe.teacher is not None:
+        teacher_weights(recipe)
 
 
 def teacher_weights(recipe: Recipe) -> Path:

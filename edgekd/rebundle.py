@@ -8,6 +8,7 @@ import numpy as np
 from edgekd import bundle, report, session, targets
 from edgekd.data.npz import read_arrays
 from edgekd.errors import BadInputError
+from edgekd.files import sha256
 
 
 def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
@@ -16,13 +17,15 @@ def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
     Its sample inputs are those of the run's own bundle: real test images.
 
     Raises:
-        BadInputError: no finished run there, or no such variant.
+        BadInputError: no finished run there, no such variant, or a file that is no longer the measured one.
     """
     full = report.read(run / "report.json")
     name = variant or full["gate"]["variant"]
     files = {v["name"]: v["path"] for v in full["variants"] if v["path"]}
     if name not in files:
         raise BadInputError(f"{run}: has no variant '{name}'; it has: {', '.join(files)}")
+    if sha256(run / files[name]) != next(v["sha256"] for v in full["variants"] if v["name"] == name):
+        raise BadInputError(f"{run / files[name]}: is not the file that the report measured; run again")
     target = targets.Target.model_validate_json(json.dumps(full["target"]))
     return bundle.write(
         out,

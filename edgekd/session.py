@@ -118,8 +118,8 @@ def create_session(path: Path, options: SessionOptions) -> "onnxruntime.Inferenc
             sess_options=_native(ort, options),
             providers=[(options.provider, dict(options.provider_options))],
         )
-    except _failures(ort) as err:
-        raise BadInputError(f"{path}: ONNX Runtime cannot load it: {str(err).splitlines()[0]}") from err
+    except native_errors() as err:
+        raise BadInputError(f"model {path}: ONNX Runtime cannot load it: {first_line(err)}") from err
     if session.get_providers()[0] != options.provider:
         raise EnvironmentFault(
             f"{options.provider} was asked for, {session.get_providers()[0]} would have run; "
@@ -128,12 +128,17 @@ def create_session(path: Path, options: SessionOptions) -> "onnxruntime.Inferenc
     return session
 
 
-def _failures(ort: Any) -> tuple[type[Exception], ...]:
-    """The errors that a bad file raises: a list by name, because ONNX Runtime gives them no common parent."""
-    state = ort.capi.onnxruntime_pybind11_state
+def native_errors() -> tuple[type[Exception], ...]:
+    """The errors of a bad file: a list by name, because ONNX Runtime gives them no parent but Exception itself."""
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
     names = ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NoSuchFile", "NotImplemented", "NoModel",
              "ModelLoaded", "RuntimeException")  # fmt: skip
     return tuple(getattr(state, name) for name in names if hasattr(state, name))
+
+
+def first_line(err: BaseException) -> str:
+    """The first line of an error's message: ONNX Runtime and its quantizers append whole graphs."""
+    return (str(err).splitlines() or [""])[0]
 
 
 def _native(ort: Any, options: SessionOptions) -> Any:
@@ -190,7 +195,8 @@ def facts(session: "onnxruntime.InferenceSession", path: Path) -> Facts:
     """What the network takes and gives.
 
     Raises:
-        BadInputError: more than one input, or an input that is neither float nor uint8.
+        BadInputError: more than one input, an input that is neither float nor uint8, a first output that is no tensor
+            of numbers, or metadata under edgekd's name that edgekd did not write.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
@@ -200,22 +206,53 @@ def facts(session: "onnxruntime.InferenceSession", path: Path) -> Facts:
         raise BadInputError(
             f"model {path}: input '{inputs[0].name}' is {inputs[0].type}; expected {', '.join(INPUT_TYPES)}"
         )
-    raw = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if not outputs[0].type.startswith("tensor(") or outputs[0].type == "tensor(string)":
+        raise BadInputError(
+            f"model {path}: output '{outputs[0].name}' is {outputs[0].type}; expected scores, a tensor (batch, classes)"
+        )
     return Facts(
         input_name=inputs[0].name,
         shape=tuple(size if isinstance(size, int) else None for size in inputs[0].shape),
         dtype=np.dtype(INPUT_TYPES[inputs[0].type]).name,
         output_name=outputs[0].name,
-        metadata=json.loads(raw) if raw else {},
+        metadata=_metadata(session, path),
     )
 
 
+def _metadata(session: "onnxruntime.InferenceSession", path: Path) -> dict[str, Any]:
+    raw = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+    try:
+        metadata = json.loads(raw)
+    except json.JSONDecodeError as err:
+        raise BadInputError(f"model {path}: its '{METADATA_KEY}' metadata is no JSON ({err}); export it again") from err
+    if not isinstance(metadata, dict):
+        raise BadInputError(f"model {path}: its '{METADATA_KEY}' metadata is no JSON object; export it again")
+    return metadata
+
+
 def runner(session: "onnxruntime.InferenceSession", known: Facts) -> Any:
-    """A function from a batch of inputs to the first output, (batch, K) float32."""
+    """A function from a batch of inputs to the first output, (batch, K) float32.
+
+    A network whose batch is fixed gets pieces of that size, the last one filled up with its own last sample. The
+    function raises BadInputError where ONNX Runtime cannot run the network.
+    """
+    fixed, failures = known.shape[0], native_errors()
+
+    def once(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        try:
+            output = session.run([known.output_name], {known.input_name: batch})[0]
+        except failures as err:
+            raise BadInputError(f"ONNX Runtime cannot run the model on {batch.shape}: {first_line(err)}") from err
+        return np.asarray(output, dtype=np.float32)
 
     def run(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        output = session.run([known.output_name], {known.input_name: batch})[0]
-        return np.asarray(output, dtype=np.float32)
+        if fixed is None:
+            return once(batch)
+        filled = np.concatenate([batch, np.repeat(batch[-1:], -len(batch) % fixed, axis=0)])
+        outputs: npt.NDArray[np.float32] = np.concatenate(
+            [once(filled[i : i + fixed]) for i in range(0, len(filled), fixed)]
+        )
+        return outputs[: len(batch)]
 
     return run
 
@@ -237,6 +274,8 @@ def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDAr
             f"data is {inputs.dtype.name} of shape {inputs.shape[1:]} a sample; model {path} expects {known.dtype} of "
             f"({shape}); bring x in the network's own input layout and type"
         )
-    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
-        raise BadInputError("data holds NaN or infinity; expected finite numbers")
-    return inputs.astype(known.dtype, copy=False)
+    with np.errstate(over="ignore"):  # what overflows in the network's type is found below
+        converted = inputs.astype(known.dtype, copy=False)
+    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
+        raise BadInputError(f"data holds NaN or infinity as {known.dtype}; expected finite numbers")
+    return converted

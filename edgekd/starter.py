@@ -28,7 +28,8 @@ def starter_recipe(source: str, *, out: Path, target: str, resize: tuple[int, in
         calibration = max(len(dataset.classes), len(dataset.train) // 8)
         dataset = data.load(source, resize=resize, calibration_samples=calibration)
     anchored = source if source in data.BUILTIN else str(Path(source).resolve())
-    return _text(dataset, anchored, out=out, target=target, resize=resize, calibration=calibration)
+    profile = str(Path(target).resolve()) if target.endswith(".toml") else target
+    return _text(dataset, anchored, out=out, target=profile, resize=resize, calibration=calibration)
 
 
 def _text(
@@ -47,7 +48,7 @@ name = {json.dumps(_name(out))}
 seed = 0
 
 [data]
-source = {json.dumps(source, ensure_ascii=False)}
+source = {_quoted(source)}
 {resize_line}calibration_samples = {calibration} # held out of training, to find int8 ranges
 augment = "crop-flip" # "crop" if left and right matter in your pictures
 crop_padding = {padding}
@@ -71,7 +72,7 @@ learning_rate = 0.1
 input_layout = "nhwc" # what the device feeds: raw uint8 pixels, height x width x channels
 
 [validate]
-target = {json.dumps(target)} # `edgekd targets`
+target = {_quoted(target)} # `edgekd targets`
 
 [gate]
 # What must hold for the file to ship. Limits that are not set here come from the target's budgets.
@@ -80,6 +81,10 @@ max_top1_drop = 0.03 # against the fp32 file, on the same test images
 # max_p90_ms = 5.0
 # max_size_bytes = 400_000
 """
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON leaves DEL bare, TOML forbids it
 
 
 def _name(out: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.files import sha256, write_atomic
 
 FORMAT = 1
 
@@ -29,23 +30,6 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Put `content` at `path`: whoever reads sees the old file or the whole new one."""
-    raw = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(raw)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class Store:
     """The stages of one run folder."""
 
@@ -58,8 +42,7 @@ class Store:
         if stage is None or stage.key != key:
             return None
         intact = all(
-            (self.folder / file).is_file() and file_digest(self.folder / file) == sha
-            for file, sha in stage.outputs.items()
+            (self.folder / file).is_file() and sha256(self.folder / file) == sha for file, sha in stage.outputs.items()
         )
         return stage if intact else None
 
@@ -70,7 +53,7 @@ class Store:
             return known
         started = time.perf_counter()
         result, files = work()
-        outputs = {str(path.relative_to(self.folder)): file_digest(path) for path in files}
+        outputs = {str(path.relative_to(self.folder)): sha256(path) for path in files}
         stage = Stage(key=key, result=result, outputs=outputs, seconds=time.perf_counter() - started)
         body = {"format": FORMAT, "key": key, "seconds": stage.seconds, "outputs": outputs, "result": result}
         self._path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +69,8 @@ class Store:
             body = json.loads(self._path(name).read_text())
             if body["format"] != FORMAT:
                 return None
-            return Stage(key=body["key"], result=body["result"], outputs=body["outputs"], seconds=body["seconds"])
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            return Stage(key=body["key"], result=body["result"], outputs=dict(body["outputs"]), seconds=body["seconds"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
 

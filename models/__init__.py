@@ -139,9 +139,7 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
-def build(
-    name: str, *, num_classes: int, in_channels: int, options: Options = MappingProxyType({})
-) -> nn.Module:
+def build(name: str, *, num_classes: int, in_channels: int, options: Options = MappingProxyType({})) -> nn.Module:
     """A freshly initialised network that maps float (batch, in_channels, H, W) to (batch, K) logits.
 
     Args:
@@ -221,6 +219,7 @@ def describe(
         BadInputError: as `build`; or an input shape that the network cannot take.
     """
     import torch
+
     from edgekd.models.count import count_macs, count_parameters
 
     # Other people's code may read values while building (`.item()`), which meta tensors do not have.

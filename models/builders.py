@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from torch import nn
+
 from edgekd.models.ds_cnn import DsCnn
 from edgekd.models.mobilenet_v2 import MobileNetV2
 from edgekd.models.resnet import cifar_resnet, tiny_resnet8
 from edgekd.models.wrn import WideResNet
-from torch import nn
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": partial(cifar_resnet, depth=8, widened=False),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekd.models.resnet import initialise, pooled
 from torch import Tensor, nn
+
+from edgekd.models.resnet import initialise, pooled
 
 WIDTH = 64
 BLOCKS = 4

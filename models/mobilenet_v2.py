@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgekd.models.resnet import initialise, pooled
 from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
+from edgekd.models.resnet import initialise, pooled
 
 # Expansion, channels, blocks, stride of the first block: Table 2 of the paper, but the stage of 24
 # channels has stride 1 (and the stem too), so that a 32x32 image ends as 4x4 and not as 1x1.

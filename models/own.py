@@ -31,9 +31,7 @@ USER_FAULTS = (
 )
 
 
-def load_own(
-    name: str, *, num_classes: int, in_channels: int, options: Mapping[str, float | int | str]
-) -> nn.Module:
+def load_own(name: str, *, num_classes: int, in_channels: int, options: Mapping[str, float | int | str]) -> nn.Module:
     """The network that the user's callable returns for (num_classes=, in_channels=, **options).
 
     The file is executed. It may import installed packages, not the files beside it.

@@ -101,9 +101,7 @@ class ResNet(nn.Module):
         for stage, width in enumerate(widths):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(
-                    BasicBlock(in_width, width, stride=stride, bias=bias, shortcut_norm=shortcut_norm)
-                )
+                layers.append(BasicBlock(in_width, width, stride=stride, bias=bias, shortcut_norm=shortcut_norm))
                 in_width = width
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(in_width, num_classes)

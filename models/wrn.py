@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from edgekd.models.resnet import initialise, pooled
 from torch import Tensor, nn
 from torch.nn import functional
+
+from edgekd.models.resnet import initialise, pooled
 
 
 class WideBlock(nn.Module):

@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from edgekd.targets.problems import explain
-from edgekd.targets.target import Budgets, Precision, Target
 from pydantic import ValidationError
 
 from edgekd.errors import BadInputError, nearest
+from edgekd.targets.problems import explain
+from edgekd.targets.target import Budgets, Precision, Target
 
 __all__ = ["Budgets", "Precision", "Target", "dump", "load", "names"]
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgekd.targets.target import Budgets, Target
 from pydantic import ValidationError
 
 from edgekd.errors import nearest
+from edgekd.targets.target import Budgets, Target
 
 EXPECTED = {
     "int_type": "integer",

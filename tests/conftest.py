@@ -52,9 +52,7 @@ def draw() -> Draw:
 def dataset(draw: Draw) -> Dataset:
     """Three classes of 8x8 grey pictures: 96 to train on, 24 in each other split."""
     pool = Pool(classes=("top", "middle", "bottom"), train=draw(144), test=draw(24, seed=1))
-    return split(
-        pool, source="bars", seed=0, validation_fraction=1 / 6, calibration_samples=24, test_fraction=0.2
-    )
+    return split(pool, source="bars", seed=0, validation_fraction=1 / 6, calibration_samples=24, test_fraction=0.2)
 
 
 @pytest.fixture
@@ -78,3 +76,67 @@ def image_folder(tmp_path: Path, draw: Draw) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")
     return folder
+
+
+MakeNet = Callable[..., Path]
+NET_CARD = {"classes": ["top", "middle", "bottom"], "input_layout": "nhwc"}
+
+
+@pytest.fixture(scope="session")
+def make_net() -> MakeNet:
+    """A function that writes a small ONNX classifier of `draw`'s bars: one template a class, then a dense layer."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def make(
+        path: Path,
+        *,
+        dtype: str = "uint8",
+        batch: int | str = "batch",
+        opset: int = 18,
+        gain: float = 1.0,
+        card: str | None = json.dumps(NET_CARD),
+    ) -> Path:
+        """uint8: (batch, 8, 8, 1) raw pixels; float32: (batch, 1, 8, 8), pixels / 255. gain: a factor of the logits."""
+        templates = np.full((3, 1, 8, 8), -1 / 64, dtype=np.float32)
+        for k in range(3):
+            templates[k, :, k * 8 // 3 : (k + 1) * 8 // 3] += 1 / 20
+        templates += np.random.default_rng(0).normal(0, 1e-3, templates.shape).astype(np.float32)
+        dense = gain * (np.eye(3, dtype=np.float32) * 20 - 5)
+        weights = {"templates": templates, "dense": dense, "scale": np.array(1 / 255, dtype=np.float32)}
+        pixels = ("Cast", ["x"], "floats"), ("Mul", ["floats", "scale"], "scaled"), ("Transpose", ["scaled"], "image")
+        layers = (
+            *(pixels if dtype == "uint8" else (("Identity", ["x"], "image"),)),
+            ("Conv", ["image", "templates"], "map"),
+            ("Relu", ["map"], "positive"),
+            ("Flatten", ["positive"], "features"),
+            ("Gemm", ["features", "dense"], "logits"),
+        )
+        options = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [0, 3, 1, 2]}}
+        shape = [batch, 8, 8, 1] if dtype == "uint8" else [batch, 1, 8, 8]
+        kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
+        graph = helper.make_graph(
+            [helper.make_node(op, inputs, [output], **options.get(op, {})) for op, inputs, output in layers],
+            "bars",
+            [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3])],
+            [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        if card is not None:
+            helper.set_model_props(model, {"edgekd": card})
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pixel_net(make_net: MakeNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The classifier on raw uint8 pixels, with edgekd's metadata."""
+    return make_net(tmp_path_factory.mktemp("nets") / "pixels.onnx")
+
+
+@pytest.fixture(scope="session")
+def float_net(make_net: MakeNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The classifier on float32 images, without metadata."""
+    return make_net(tmp_path_factory.mktemp("nets") / "floats.onnx", dtype="float32", card=None)

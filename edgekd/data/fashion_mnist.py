@@ -75,4 +75,4 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     body = raw[start:]
     if raw[:3] != b"\x00\x00\x08" or len(raw) < start or len(body) != math.prod(shape):
         raise BadInputError(f"{path}: found {len(body)} bytes for shape {shape}; expected a whole IDX file of uint8")
-    return np.frombuffer(body, dtype=np.uint8).reshape(shape)
+    return np.frombuffer(body, dtype=np.uint8).reshape(shape).copy()  # a view of bytes would be read-only

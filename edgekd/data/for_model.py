@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.data.image_folder import read_labelled_folder
+from edgekd.data.image_folder import class_folders, evaluation_root, read_labelled_folder
 from edgekd.data.npz import read_arrays
 from edgekd.errors import BadInputError
 
@@ -80,7 +80,7 @@ def _from_folder(
     layout = layout or ("nhwc" if shape[3] in (1, 3) else "nchw")
     height, width, channels = (shape[1], shape[2], shape[3]) if layout == "nhwc" else (shape[2], shape[3], shape[1])
     resize = (height, width) if height is not None and width is not None else None
-    samples = read_labelled_folder(folder, classes=classes, resize=resize, channels=channels)
+    names = classes or class_folders(evaluation_root(folder))
+    samples = read_labelled_folder(folder, classes=names, resize=resize, channels=channels)
     images = samples.images if layout == "nhwc" else np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2))
-    names = classes or tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
     return ModelSamples(inputs=images, labels=samples.labels, classes=names)

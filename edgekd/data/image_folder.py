@@ -46,12 +46,17 @@ def read_labelled_folder(
     folder: Path, *, classes: tuple[str, ...] | None, resize: tuple[int, int] | None, channels: int | None
 ) -> Samples:
     """All images below `folder/test` where it exists, else below `folder`, labelled by the order of `classes`."""
-    root = folder / "test" if (folder / "test").is_dir() and (folder / "train").is_dir() else folder
+    root = evaluation_root(folder)
     found = class_folders(root)
     unknown = sorted(set(found) - set(classes)) if classes is not None else []
     if unknown:
         raise BadInputError(f"{root}: folder '{unknown[0]}' is none of the model's classes: {', '.join(classes or ())}")
     return _read(root, classes or found, resize=resize, channels=channels)
+
+
+def evaluation_root(folder: Path) -> Path:
+    """`folder/test` of a folder that has train and test, else the folder itself."""
+    return folder / "test" if (folder / "test").is_dir() and (folder / "train").is_dir() else folder
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(path):  # numpy would take anything else for a pickle
         raise BadInputError(f"{path}: empty, truncated or not an .npz file; write it with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file that it opened itself open when the archive turns out broken.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except ValueError as err:
         if "allow_pickle" in str(err):

@@ -1,6 +1,5 @@
 """Builds each variant of an fp32 ONNX file; one that cannot be built is a result with its reason, not an error."""
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError
+from edgekd.files import sha256
 from edgekd.progress import Listener, Progress, silent
-from edgekd.session import import_onnxruntime
+from edgekd.session import first_line, native_errors
 
 if TYPE_CHECKING:
     import onnx
@@ -43,11 +43,16 @@ class Built:
 
 
 class _Reader:
-    """Calibration batches for ONNX Runtime, one pass; it asks for None at the end."""
+    """Calibration batches for ONNX Runtime, one pass; it asks for None at the end.
 
-    def __init__(self, inputs: npt.NDArray[Any], input_name: str) -> None:
+    fixed: the batch size of a network that takes no other; the last batch is then filled up with its last sample.
+    """
+
+    def __init__(self, inputs: npt.NDArray[Any], input_name: str, fixed: int | None) -> None:
+        size = fixed or CALIBRATION_BATCH
+        filled = np.concatenate([inputs, np.repeat(inputs[-1:], -len(inputs) % (fixed or 1), axis=0)])
         self._batches: Iterator[dict[str, npt.NDArray[Any]]] = iter(
-            {input_name: inputs[i : i + CALIBRATION_BATCH]} for i in range(0, len(inputs), CALIBRATION_BATCH)
+            {input_name: filled[i : i + size]} for i in range(0, len(filled), size)
         )
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
@@ -74,16 +79,17 @@ def build_variants(
     """
     import onnx
 
-    import_onnxruntime()
     proto = onnx.load(str(model))
     _check(proto, model, calibration)
+    fixed = next(v.type.tensor_type.shape.dim[0].dim_value or None for v in proto.graph.input if v.name == input_name)
     folder.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
         prepared = _prepare(model, Path(scratch))
         for index, name in enumerate(names):
             listener(Progress(stage="quantize", done=index, total=len(names), note=name))
-            write = _writer(name, prepared, calibration, input_name, per_channel, calibration_method)
+            reader = _Reader(calibration, input_name, fixed)
+            write = _writer(name, prepared, reader, per_channel, calibration_method)
             built.append(_build(name, write, proto, scratch=Path(scratch), folder=folder))
     listener(Progress(stage="quantize", done=len(names), total=len(names)))
     return tuple(built)
@@ -91,8 +97,7 @@ def build_variants(
 
 def describe_file(name: str, path: Path) -> Built:
     """The facts of a file that is already there, such as fp32 itself."""
-    raw = path.read_bytes()
-    return Built(name=name, path=path.name, size_bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+    return Built(name=name, path=path.name, size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def _build(
@@ -100,14 +105,18 @@ def _build(
 ) -> Built:
     import onnx
 
+    # What the quantizers raise on a graph they do not know; the other variants still compete.
+    failures: tuple[type[Exception], ...] = (
+        *(ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError),
+        *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
+        *native_errors(),
+    )
     target = scratch / f"{name}.onnx"
     try:
         with _QuietLogging():
             write(target)
-    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError) as err:
-        # What the quantizers raise on a graph they do not know; the other variants still compete.
-        first = (str(err).splitlines() or [""])[0]
-        reason = f"could not be built: {type(err).__name__}: {first}"
+    except failures as err:
+        reason = f"could not be built: {type(err).__name__}: {first_line(err)}"
         return Built(name=name, path=None, size_bytes=None, sha256=None, reason=reason)
     proto = onnx.load(str(target))
     del proto.metadata_props[:]
@@ -121,8 +130,7 @@ def _build(
 def _writer(
     name: str,
     prepared: Path,
-    calibration: npt.NDArray[Any],
-    input_name: str,
+    reader: _Reader,
     per_channel: bool,
     method: str,
 ) -> Callable[[Path], None]:
@@ -130,9 +138,7 @@ def _writer(
         return lambda target: _write_fp16(prepared, target)
     if name == "int8-dynamic":
         return lambda target: _write_dynamic(prepared, target, per_channel=per_channel)
-    return lambda target: _write_static(
-        prepared, target, STATIC[name], _Reader(calibration, input_name), per_channel=per_channel, method=method
-    )
+    return lambda target: _write_static(prepared, target, STATIC[name], reader, per_channel=per_channel, method=method)
 
 
 def _write_static(
@@ -190,7 +196,7 @@ def _check(proto: "onnx.ModelProto", model: Path, calibration: npt.NDArray[Any])
             f"model {model} has opset {opset}; per-channel QDQ needs at least 13. Export it again with a newer opset, "
             "or convert it: onnx.version_converter.convert_version(model, 13)"
         )
-    if len(calibration) < 2 or bool(np.all(calibration == calibration[:1])):
+    if bool(np.all(calibration == calibration[:1])):
         raise BadInputError(
             f"calibration data has {len(calibration)} sample(s), all equal; expected real, different ones "
             "(some hundreds): ranges taken from a constant are worth nothing"

@@ -50,14 +50,17 @@ def _reason(candidate: Candidate, winner: Candidate, base: Candidate | None, bes
         return _why_it_won(candidate, base)
     if RANK[candidate.verdict] > best:
         return f"{candidate.verdict} at the gate: {', '.join(candidate.failed_checks)}"
-    if base is not None and candidate is not base and not _faster(candidate, base):
+    rival = base is not None and base is not candidate and RANK[base.verdict] == best
+    if base is not None and rival and not _faster(candidate, base):
         return f"{candidate.p50_ms / base.p50_ms:.2f} times {base.name}'s latency: not faster in every round"
     return f"{candidate.p50_ms / winner.p50_ms:.2f} times the latency of {winner.name}"
 
 
 def _why_it_won(winner: Candidate, base: Candidate | None) -> str:
-    if base is None or winner is base:
-        return "no other variant met the gate and was faster in every round" if base else "fastest that met the gate"
+    if winner is base:
+        return "no other variant fared as well at the gate and was faster in every round"
+    if base is None:
+        return "fastest of those that fared best at the gate"
     return (
         f"fastest of those that fared best at the gate; {base.p50_ms / winner.p50_ms:.2f} times as fast as {base.name}"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import BadInputError
+from edgekd.files import write_atomic
 from edgekd.report.html import render as render_html
 from edgekd.report.junit import render as render_junit
 from edgekd.report.markdown import render as render_markdown
@@ -58,10 +59,10 @@ def write(report: Mapping[str, Any], folder: Path) -> Written:
         junit=folder / "junit.xml",
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(written.json, _dump(report))
-    _replace(written.markdown, render_markdown(report))
-    _replace(written.junit, render_junit(report))
-    _replace(written.html, render_html(report))
+    write_atomic(written.json, _dump(report))
+    write_atomic(written.markdown, render_markdown(report))
+    write_atomic(written.junit, render_junit(report))
+    write_atomic(written.html, render_html(report))
     return written
 
 
@@ -119,12 +120,3 @@ def _dump(report: Mapping[str, Any]) -> str:
     """
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     return re.sub(r'\[\n[^\[\]{}"]*\]', lambda found: re.sub(r"\s+", "", found[0]).replace(",", ", "), text) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

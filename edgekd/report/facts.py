@@ -33,7 +33,7 @@ def method(student: Mapping[str, Any]) -> str:
 def machine(report: Mapping[str, Any], variant: Mapping[str, Any] | None) -> str:
     """Where the latency was measured: processor, instruction set, threads, provider and runtime version."""
     latency = (variant or {}).get("latency") or {}
-    parts = [_processor(report["environment"])]
+    parts = [str(report["environment"].get("cpu_model") or "")]
     if latency:
         provider = str(latency["provider"]).removesuffix("ExecutionProvider")
         parts += [
@@ -49,13 +49,6 @@ def machine(report: Mapping[str, Any], variant: Mapping[str, Any] | None) -> str
 def number(value: Any) -> str:
     """A setting as its author would write it: no padding zeros."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _processor(environment: Mapping[str, Any]) -> str:
-    cpu = environment.get("cpu", "")
-    if isinstance(cpu, Mapping):
-        cpu = cpu.get("name") or cpu.get("model") or ""
-    return str(cpu)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[Fact]:

@@ -8,7 +8,7 @@ from edgekd.errors import EnvironmentFault
 from edgekd.report.charts import latency_spread, teacher_entropy, training_curves
 from edgekd.report.confusion import class_rows, confusion
 from edgekd.report.facts import Fact, flatten, machine, method
-from edgekd.report.rows import check_rows, chosen, headline, is_labelled, mark, variant_rows
+from edgekd.report.rows import check_rows, chosen, headline, is_labelled, label, mark, variant_rows
 from edgekd.report.tradeoff import accuracy_against_latency
 from edgekd.report.wording import DASH, WORDS, fixed, interval, milliseconds, percent, size
 
@@ -47,7 +47,7 @@ def _view(report: Report) -> dict[str, Any]:
         "verdict": verdict,
         "word": WORDS[verdict],
         "headline": headline(report),
-        "variant": variant["name"] if variant else DASH,
+        "variant": label(report, variant) if variant else DASH,
         "reason": variant["reason"] if variant else "",
         "machine": machine(report, variant),
         "tiles": _tiles(report, variant),

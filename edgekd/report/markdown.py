@@ -35,7 +35,7 @@ def escape(text: str) -> str:
 
 def _gate_table(rows: list[CheckRow]) -> list[str]:
     if not rows:
-        return ["No limits were set: nothing was judged.", ""]
+        return ["No limit was set: nothing was judged.", ""]
     cells = [
         (row.name, _pair(row.value, row.interval), row.limit, row.source, f"{ICONS[row.verdict]} {row.verdict}")
         for row in rows

@@ -7,7 +7,6 @@ from typing import Any
 from edgekd.report.wording import (
     DASH,
     NBSP,
-    WORDS,
     exact_bytes,
     interval,
     milliseconds,
@@ -76,12 +75,20 @@ def headline(report: Report) -> str:
     variant = chosen(report)
     if variant is None:
         return f"No variant could be judged on {target}"
-    limits = {verdict: sum(c["verdict"] == verdict for c in gate["checks"]) for verdict in WORDS}
+    name = label(report, variant)
+    if not gate["checks"]:
+        return f"Undecided on {target}: no limit was set to judge {name} by"
+    limits = plural(sum(check["verdict"] == gate["verdict"] for check in gate["checks"]), "limit")
     if gate["verdict"] == "pass":
-        return f"{variant['name']} ships on {target}"
+        return f"{name} ships on {target}"
     if gate["verdict"] == "fail":
-        return f"Nothing ships on {target}: {variant['name']} misses {plural(limits['fail'], 'limit')}"
-    return f"Undecided on {target}: {variant['name']} is too close to {plural(limits['inconclusive'], 'limit')} to tell"
+        return f"Nothing ships on {target}: {name} misses {limits}"
+    return f"Undecided on {target}: {limits} of {name} cannot be told either way"
+
+
+def label(report: Report, variant: Mapping[str, Any]) -> str:
+    """The variant's name; a file that was brought, not built, goes by the name of the report."""
+    return str(report["name"] if variant["precision"] == "model" else variant["name"])
 
 
 def check_rows(gate: Mapping[str, Any]) -> list[CheckRow]:

@@ -69,12 +69,11 @@ def _points(variants: Sequence[Mapping[str, Any]], *, measure: str) -> list[Poin
         accuracy, latency = variant["accuracy"], variant["latency"]
         if accuracy is None or latency is None or accuracy[measure] is None:
             continue
-        ends = [accuracy[measure] if accuracy[key] is None else accuracy[key] for key in _keys(measure)]
         points.append(
             Point(
                 name=variant["name"],
-                x=(latency["p50_ms"], latency["p50_low"], latency["p50_high"]),
-                y=(100 * ends[0], 100 * ends[1], 100 * ends[2]),
+                x=_bounded(latency, ("p50_ms", "p50_low", "p50_high"), scale=1),
+                y=_bounded(accuracy, (measure, f"{measure}_low", f"{measure}_high"), scale=100),
                 verdict=variant["gate"]["verdict"] if variant["gate"] else "not judged",
                 selected=variant["selected"],
             )
@@ -82,8 +81,10 @@ def _points(variants: Sequence[Mapping[str, Any]], *, measure: str) -> list[Poin
     return points
 
 
-def _keys(measure: str) -> tuple[str, str, str]:
-    return measure, f"{measure}_low", f"{measure}_high"
+def _bounded(values: Mapping[str, Any], keys: tuple[str, str, str], *, scale: float) -> tuple[float, float, float]:
+    """Value, low, high; an end that is not known is not drawn."""
+    value, low, high = (values[key] for key in keys)
+    return scale * value, scale * (value if low is None else low), scale * (value if high is None else high)
 
 
 def _limits(report: Mapping[str, Any], *, labelled: bool) -> dict[str, tuple[str, float]]:
@@ -179,7 +180,7 @@ def _annotate(axes: "Axes", points: Sequence[Point]) -> None:
     for point, (x, y) in zip(points, centres, strict=True):
         (left, bottom), (right, top) = page(point.x[1], point.y[1]), page(point.x[2], point.y[2])
         obstacles += [(x - 6, y - 6, x + 6, y + 6), (x - 1, bottom, x + 1, top), (left, y - 1, right, y + 1)]
-    sizes = [(0.6 * LABEL_SIZE * len(point.name), 1.2 * LABEL_SIZE) for point in points]
+    sizes = [((0.68 if p.selected else 0.6) * LABEL_SIZE * len(p.name), 1.2 * LABEL_SIZE) for p in points]
     places = place(centres, sizes, obstacles=obstacles, bounds=_box(axes, scale))
     for point, (x, y), (left, bottom, right, top) in zip(points, centres, places, strict=True):
         _label(axes, point, offset=((left + right) / 2 - x, (bottom + top) / 2 - y))

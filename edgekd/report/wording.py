@@ -52,13 +52,18 @@ def exact_bytes(value: float | None) -> str:
 def interval(
     low: float | None, high: float | None, *, scale: float = 1.0, decimals: int | None = None, digits: int = 3
 ) -> str:
-    """`[85.1, 89.2]`; empty when either end is unknown. Without `decimals`, `digits` significant ones."""
-    if low is None or high is None:
+    """`[85.1, 89.2]`; one unknown end is infinite, two are no interval. Without `decimals`: significant `digits`."""
+    if low is None and high is None:
         return ""
-    ends = (scale * low, scale * high)
-    if decimals is None:
-        return f"[{fixed(ends[0], digits=digits)}, {fixed(ends[1], digits=digits)}]"
-    return f"[{_minus(f'{ends[0]:.{decimals}f}')}, {_minus(f'{ends[1]:.{decimals}f}')}]"
+
+    def end(value: float | None, unknown: str) -> str:
+        if value is None:
+            return unknown
+        if decimals is None:
+            return fixed(scale * value, digits=digits)
+        return _minus(f"{scale * value:.{decimals}f}")
+
+    return f"[{end(low, '−∞')}, {end(high, '∞')}]"
 
 
 def plural(count: int, word: str) -> str:

@@ -1,6 +1,7 @@
 """Bisection on a batch."""
 
 import torch
+
 from edgekd.core.solver import bisect
 
 

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from edgekd.core.temperature import auto_rho, centre, entropy, max_logit_temperature
-from edgekd.errors import BadInputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
+
+from edgekd.core.temperature import auto_rho, centre, entropy, max_logit_temperature
+from edgekd.errors import BadInputError
 
 LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.5, 0.0, -0.5]])
 
@@ -23,9 +24,7 @@ def test_the_temperature_of_a_worked_example() -> None:
     logits=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=12),
     rho=st.floats(0.1, 10),
 )
-def test_where_the_floor_does_not_clip_the_largest_scaled_centred_logit_is_rho(
-    logits: list[float], rho: float
-) -> None:
+def test_where_the_floor_does_not_clip_the_largest_scaled_centred_logit_is_rho(logits: list[float], rho: float) -> None:
     z = torch.tensor([logits])
     tau = max_logit_temperature(z, rho)
     assert tau.item() >= 1.0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from edgekd.models import MODELS, build, check_name, describe
-from edgekd.models.builders import BUILDERS
-from edgekd.models.count import count_macs, count_parameters
 from torch import nn
 
 from edgekd.errors import BadInputError
+from edgekd.models import MODELS, build, check_name, describe
+from edgekd.models.builders import BUILDERS
+from edgekd.models.count import count_macs, count_parameters
 
 # The setting of each published count: classes, input channels, whether batch-norm statistics are counted
 # (Keras does).
@@ -233,9 +233,7 @@ def test_a_relative_path_starts_at_the_working_directory_and_faults_name_the_lin
 
 def test_describe_takes_an_own_network_that_reads_values_and_draws_no_random_numbers(tmp_path: Path) -> None:
     text = "def net(num_classes, in_channels):\n    k = int(torch.tensor(num_classes).item())\n"
-    path = own_file(
-        tmp_path, text + "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 4, k))\n"
-    )
+    path = own_file(tmp_path, text + "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 4, k))\n")
     state = torch.get_rng_state()
     assert describe(f"{path}:net", num_classes=5, input_shape=(1, 2, 2)).macs == 20
     assert torch.equal(state, torch.get_rng_state())

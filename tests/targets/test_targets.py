@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgekd.targets import Budgets, Target, dump, load, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edgekd.errors import BadInputError
+from edgekd.targets import Budgets, Target, dump, load, names
 
 SHIPPED = [
     "android-arm64",

@@ -1,0 +1,133 @@
+"""The parts of the sample report that are no measurement of a variant."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def teacher(rng: np.random.Generator, k: int) -> dict[str, Any]:
+    """The teacher's part: entropies spread under one temperature, narrow under CIST."""
+    top = math.log(k)
+    return {
+        "model": "wrn_16_2",
+        "parameters": 691_674,
+        "macs": 77_900_000,
+        "sha256": "c0ffee00" * 8,
+        "train_top1": 0.961,
+        "validation_top1": 0.948,
+        "test_top1": 0.942,
+        "rho": 1.27,
+        "entropy_fixed": np.clip(rng.normal(0.68 * top, 0.11 * top, 4000), 0, top).round(5).tolist(),
+        "entropy_cist": np.clip(rng.normal(0.915 * top, 0.012 * top, 4000), 0, top).round(5).tolist(),
+        "test_predictions": rng.integers(0, k, 1000).tolist(),
+    }
+
+
+def student(rng: np.random.Generator) -> dict[str, Any]:
+    """The student's part, after ten epochs."""
+    return {
+        "weights": "student.safetensors",
+        "model": "resnet8",
+        "parameters": 77_850,
+        "macs": 9_570_000,
+        "method": {"name": "cist", "rho": 1.27, "temperature": None, "kd_weight": 8.0, "ce_weight": 1.0},
+        "history": [_epoch(rng, epoch) for epoch in range(1, 11)],
+        "validation_top1": 0.878,
+        "test_top1": 0.874,
+        "seconds": 51.8,
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 2,
+        "logit_sd": 3.1,
+        "logit_max": 14.2,
+        "sha256": "beef" * 16,
+    }
+
+
+def _epoch(rng: np.random.Generator, epoch: int) -> dict[str, Any]:
+    cross_entropy = 0.38 + 0.95 * math.exp(-epoch / 2.2) + float(rng.normal(0, 0.01))
+    kl = 0.021 + 0.11 * math.exp(-epoch / 2.5)
+    return {
+        "epoch": epoch,
+        "loss": cross_entropy + 8 * kl,
+        "cross_entropy": cross_entropy,
+        "kl": kl,
+        "teacher_entropy_mean": 2.107,
+        "teacher_entropy_sd": 0.027,
+        "train_top1": 0.86 - 0.32 * math.exp(-epoch / 2.5),
+        "learning_rate": 0.05 * (1 + math.cos(math.pi * epoch / 10)),
+        "validation_top1": 0.878 - 0.30 * math.exp(-epoch / 2) + float(rng.normal(0, 0.006)),
+        "seconds": 5.1,
+    }
+
+
+def export() -> dict[str, Any]:
+    """The export's part."""
+    return {
+        "path": "model.onnx",
+        "sha256": "ab12" * 16,
+        "opset": 18,
+        "input_layout": "nhwc",
+        "input_name": "pixels",
+        "tolerance": 1e-3,
+        "max_difference": 6.7e-06,
+        "top1_agreement": 1.0,
+        "n": 1000,
+        "checks": [{"batch": batch, "max_difference": 6.7e-06} for batch in (1, 2, 7)],
+    }
+
+
+def target() -> dict[str, Any]:
+    """The target's part."""
+    return {
+        "name": "x86-1t",
+        "title": "x86-64, 1 thread",
+        "description": "One thread of a current x86-64 CPU; this machine stands for your x86 device.",
+        "provider": "CPUExecutionProvider",
+        "threads": 1,
+        "spinning": True,
+        "isa": None,
+        "precisions": ["fp32", "int8-u8s8", "int8-u8u8"],
+        "sources": ["U8S8 does not saturate with VNNI: https://onnxruntime.ai/docs/performance/"],
+        "memory_bytes": 4_294_967_296,
+        "proxy": True,
+        "shows": "Accuracy of every variant as this CPU computes it, and which variant is fastest on this CPU.",
+        "does_not_show": "Latency on a CPU with another clock or instruction set; heat and other load on the device.",
+        "session_config": {},
+        "budgets": {"max_p50_ms": 20.0, "max_load_ms": 500.0},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """The environment's part."""
+    return {
+        "python": "3.11.9",
+        "platform": "Linux-6.8-x86_64",
+        "machine": "x86_64",
+        "cpu_model": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
+        "cpu_flags": ["avx2", "avx512f", "avx512_vnni"],
+        "isa": "avx512_vnni",
+        "cores_total": 2,
+        "cores_granted": 2,
+        "cgroup_quota": None,
+        "memory_bytes": 16_800_000_000,
+        "packages": {"onnxruntime": "1.32.0", "onnx": "1.23.2", "torch": "2.13.0", "numpy": "2.4.1"},
+        "providers": ["CPUExecutionProvider"],
+    }
+
+
+def recipe() -> dict[str, Any]:
+    """The recipe's part."""
+    return {
+        "path": "recipes/quickstart.toml",
+        "sha256": "77aa" * 16,
+        "overrides": ["distill.epochs=10"],
+        "values": {
+            "name": "quickstart",
+            "seed": 0,
+            "data": {"source": "fashion-mnist", "augment": "crop-flip", "crop_padding": 2, "resize": None},
+            "distill": {"method": "cist", "rho": "auto", "epochs": 10, "learning_rate": 0.1},
+            "gate": {"max_p50_ms": 5.0, "min_top1": 0.80, "max_top1_drop": 0.02},
+        },
+    }

@@ -1,0 +1,213 @@
+"""A session runs what was asked for or says why not, and a file or data that does not fit is refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from edgekd.targets import load
+from onnx import TensorProto, helper
+
+from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.session import Facts, SessionOptions, check_file, check_inputs, facts, open_session, options_for, runner
+
+CPU = SessionOptions()
+
+
+def known(path: Path) -> Facts:
+    return facts(open_session(path, CPU), path)
+
+
+def write(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, int], outputs: dict[str, int]) -> Path:
+    def values(kinds: dict[str, int]) -> list[onnx.ValueInfoProto]:
+        return [helper.make_tensor_value_info(name, kind, ["batch", 2]) for name, kind in kinds.items()]
+
+    graph = helper.make_graph(nodes, "small", values(inputs), values(outputs))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_the_facts_of_a_file_are_its_input_its_output_and_its_metadata(pixel_net: Path) -> None:
+    found = known(pixel_net)
+    assert (found.input_name, found.output_name, found.dtype) == ("x", "logits", "uint8")
+    assert found.shape == (None, 8, 8, 1)
+    assert found.metadata["classes"] == ["top", "middle", "bottom"]
+
+
+def test_a_file_of_someone_else_has_no_metadata(float_net: Path) -> None:
+    assert known(float_net).metadata == {}
+
+
+@pytest.mark.parametrize("card", ["{half", "[1, 2]"])
+def test_metadata_that_edgekd_did_not_write_is_refused(
+    card: str, make_net: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(BadInputError, match="'edgekd' metadata"):
+        known(make_net(tmp_path / "net.onnx", card=card))
+
+
+def test_two_inputs_are_refused_by_name(tmp_path: Path) -> None:
+    add = helper.make_node("Add", ["left", "right"], ["sum"])
+    floats = TensorProto.FLOAT
+    path = write(tmp_path / "two.onnx", [add], {"left": floats, "right": floats}, {"sum": floats})
+    with pytest.raises(BadInputError, match=r"2 inputs \(left, right\)"):
+        known(path)
+
+
+def test_an_int64_input_is_refused_with_the_types_that_are_known(tmp_path: Path) -> None:
+    cast = helper.make_node("Cast", ["tokens"], ["y"], to=TensorProto.FLOAT)
+    path = write(tmp_path / "tokens.onnx", [cast], {"tokens": TensorProto.INT64}, {"y": TensorProto.FLOAT})
+    with pytest.raises(BadInputError, match=r"'tokens' is tensor\(int64\); expected tensor\(uint8\)"):
+        known(path)
+
+
+def test_an_output_of_strings_is_refused(tmp_path: Path) -> None:
+    cast = helper.make_node("Cast", ["x"], ["label"], to=TensorProto.STRING)
+    path = write(tmp_path / "words.onnx", [cast], {"x": TensorProto.FLOAT}, {"label": TensorProto.STRING})
+    with pytest.raises(BadInputError, match=r"output 'label' is tensor\(string\)"):
+        known(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="nowhere.onnx: no such file"):
+        open_session(tmp_path / "nowhere.onnx", CPU)
+
+
+@pytest.mark.parametrize("content", [b"garbage that is no protobuf", b"\x08\x08\x12\x00"])
+def test_garbage_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="not a whole ONNX file|has no nodes"):
+        open_session(path, CPU)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.touch()
+    with pytest.raises(BadInputError, match="is empty"):
+        open_session(path, CPU)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_refused(kept: float, pixel_net: Path, tmp_path: Path) -> None:
+    raw = pixel_net.read_bytes()
+    path = tmp_path / "net.onnx"
+    path.write_bytes(raw[: int(kept * len(raw))])
+    with pytest.raises(BadInputError, match=r"net\.onnx"):
+        open_session(path, CPU)
+
+
+def with_data_at(location: str, source: Path, folder: Path) -> Path:
+    """The network with its templates in a file of their own."""
+    model = onnx.load(str(source))
+    tensor = model.graph.initializer[0]
+    raw = tensor.raw_data
+    (folder / location).write_bytes(raw)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("length", str(len(raw)))):
+        tensor.external_data.add(key=key, value=value)
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_weights_in_a_file_beside_the_model_are_loaded(pixel_net: Path, tmp_path: Path) -> None:
+    assert known(with_data_at("weights.bin", pixel_net, tmp_path)).input_name == "x"
+
+
+def test_weights_from_outside_the_model_s_folder_are_refused(pixel_net: Path, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    path = with_data_at("../weights.bin", pixel_net, tmp_path / "inner")
+    with pytest.raises(BadInputError, match=r"'templates' points to data outside .*'\.\./weights\.bin'"):
+        check_file(path)
+
+
+def test_weights_that_are_gone_are_refused(pixel_net: Path, tmp_path: Path) -> None:
+    path = with_data_at("weights.bin", pixel_net, tmp_path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(BadInputError, match="ONNX Runtime cannot load it"):
+        open_session(path, CPU)
+
+
+def test_a_provider_that_is_not_there_is_no_reason_to_run_elsewhere(pixel_net: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="QNNExecutionProvider is not in this onnxruntime"):
+        open_session(pixel_net, SessionOptions(provider="QNNExecutionProvider"))
+
+
+def test_threads_are_capped_by_the_cores_and_the_number_asked_for_is_kept() -> None:
+    target = load("x86-2t")
+    capped, free = options_for(target, cores=1), options_for(target, cores=8)
+    assert (capped.threads, capped.threads_requested) == (1, target.threads)
+    assert (free.threads, free.threads_requested) == (target.threads, target.threads)
+
+
+@pytest.mark.parametrize("level", ["all", "extended", "basic", "disable"])
+def test_every_level_of_graph_optimisation_gives_the_same_answer(level: str, pixel_net: Path) -> None:
+    images = np.full((1, 8, 8, 1), 9, dtype=np.uint8)
+    answers = []
+    for options in (CPU, SessionOptions(graph_optimization=level, session_config={"session.set_denormal_as_zero": "1"})):
+        session = open_session(pixel_net, options)
+        answers.append(runner(session, facts(session, pixel_net))(images))
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)  # float32 sums in another order
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_a_network_of_a_fixed_batch_answers_any_number_of_samples(
+    count: int, make_net: Callable[..., Path], pixel_net: Path, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+    answers = []
+    for path in (pixel_net, make_net(tmp_path / "fixed.onnx", batch=4)):
+        session = open_session(path, CPU)
+        answers.append(runner(session, facts(session, path))(images))
+    assert answers[1].shape == (count, 3)
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+
+
+def test_a_network_that_fails_while_it_runs_is_bad_input_without_its_whole_graph(tmp_path: Path) -> None:
+    add = helper.make_node("Add", ["x", "three"], ["y"])
+    three = helper.make_node("Constant", [], ["three"], value_floats=[1.0, 2.0, 3.0])
+    path = write(tmp_path / "net.onnx", [three, add], {"x": TensorProto.FLOAT}, {"y": TensorProto.FLOAT})
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "any"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "some"
+    path.write_bytes(model.SerializeToString())
+    session = open_session(path, CPU)
+    with pytest.raises(BadInputError, match=r"cannot run the model on \(1, 2\)"):
+        runner(session, facts(session, path))(np.ones((1, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((4, 1, 8, 8), dtype=np.uint8),
+        np.zeros((4, 8, 8), dtype=np.uint8),
+        np.zeros((4, 8, 8, 3), dtype=np.uint8),
+        np.zeros((4, 8, 8, 1), dtype=np.float32),
+        np.zeros((4, 8, 8, 1), dtype=np.int64),
+    ],
+    ids=["layout", "dimensions", "channels", "floats", "int64"],
+)
+def test_data_of_another_shape_or_type_is_refused(inputs: np.ndarray, pixel_net: Path) -> None:
+    with pytest.raises(BadInputError, match=r"expects uint8 of \(8, 8, 1\)"):
+        check_inputs(inputs, known(pixel_net), pixel_net)
+
+
+def test_raw_pixels_are_not_fed_to_a_float_network(float_net: Path) -> None:
+    with pytest.raises(BadInputError, match=r"data is uint8 .* expects float32"):
+        check_inputs(np.zeros((4, 1, 8, 8), dtype=np.uint8), known(float_net), float_net)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_in_the_network_s_own_type_are_refused(bad: float, float_net: Path) -> None:
+    inputs = np.zeros((4, 1, 8, 8))
+    inputs[2, 0, 3, 3] = bad
+    with pytest.raises(BadInputError, match="NaN or infinity as float32"):
+        check_inputs(inputs, known(float_net), float_net)
+
+
+def test_double_precision_becomes_the_network_s_own_type(float_net: Path) -> None:
+    assert check_inputs(np.zeros((4, 1, 8, 8)), known(float_net), float_net).dtype == np.float32
