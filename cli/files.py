@@ -77,6 +77,8 @@ def gate(
 
     report = reports.read(path)
     verdict = gates.rejudge(report, limits=_limits(limit) if limit else None)
+    if "variant" not in report["gate"] or "name" not in report["target"]:
+        raise BadInputError(f"report {path}: no gate.variant or no target.name; was it edited? Run again")
     result = asdict(verdict) | {"variant": report["gate"]["variant"]}
     if json_:
         console.print_json(result)

@@ -14,7 +14,7 @@ def init(
     data: Annotated[
         str, typer.Argument(help="A folder of class folders of images, an .npz, or fashion-mnist.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The recipe to write.")] = Path("recipe.toml"),
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The recipe to write.")] = Path("recipe.toml"),
     target: TargetOption = "x86-1t",
     resize: Annotated[
         str | None, typer.Option(help="Resize a folder's images to HEIGHTxWIDTH.", show_default=False)
@@ -24,10 +24,6 @@ def init(
     """Write a commented recipe for your own data."""
     from edgekd import files, starter, targets
 
-    if out.is_dir():
-        raise BadInputError(
-            f"{out} is a folder; expected a file for the recipe, for example --out {out / 'recipe.toml'}"
-        )
     if out.exists() and not force:
         raise BadInputError(f"{out} exists; choose another --out, or --force to overwrite it")
     targets.load(target)
@@ -43,6 +39,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     try:
         height, width = (int(part) for part in text.lower().split("x"))
+        if min(height, width) < 1:
+            raise ValueError("no pixels")
     except ValueError as err:
         raise BadInputError(f"--resize {text}: expected HEIGHTxWIDTH, for example 32x32") from err
     return height, width

@@ -70,8 +70,8 @@ def export(
         Path, typer.Argument(help="A .safetensors file that `edgekd distill` wrote.", show_default=False)
     ],
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.")] = Path("model.onnx"),
-    opset: Annotated[int, typer.Option(help="ONNX opset, at least 17.")] = 18,
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The .onnx file to write.")] = Path("model.onnx"),
+    opset: Annotated[int, typer.Option(help="ONNX opset, at least 18.")] = 18,
     input_layout: Annotated[str, typer.Option("--layout", help="Layout of the raw pixels: nhwc or nchw.")] = "nhwc",
     json_: JsonOption = False,
 ) -> int:

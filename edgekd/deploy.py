@@ -23,8 +23,8 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
 
     if input_layout not in ("nhwc", "nchw"):
         raise BadInputError(f"--layout is '{input_layout}'; expected nhwc or nchw")
-    if opset < 17:
-        raise BadInputError(f"--opset is {opset}; expected at least 17")
+    if opset < 18:
+        raise BadInputError(f"--opset is {opset}; expected at least 18, the oldest that torch writes")
     network, card = load_student(weights)
     found = samples_for_model(
         source, shape=(None, None, None, card.channels), dtype="uint8", classes=card.classes, layout="nhwc"

@@ -94,10 +94,11 @@ class _Run:
         recipe = self.recipe
         own = [s.model.rpartition(":")[0] for s in (recipe.student, recipe.teacher) if s and models.is_own(s.model)]
         weights = None if recipe.teacher is None else sha256(teacher_weights(recipe))
+        # Contents count, not where they lie: a moved folder is the same data.
         sections = (recipe.data, recipe.teacher, recipe.student, recipe.distill)
         return key_of(
             [__version__, torch.__version__, torch.get_num_threads()],
-            [recipe.seed, *(None if section is None else section.model_dump() for section in sections)],
+            [recipe.seed, *(section and section.model_dump(exclude={"source", "weights"}) for section in sections)],
             [self.data.content_hash, self.data.index_hash, weights, *(sha256(Path(path)) for path in own)],
         )
 

@@ -75,7 +75,7 @@ def quantize_file(
             "gate": asdict(verdict) | {"variant": next(v.name for v in variants if v.selected), "exit_code": int(code)},
         }
         report.write(full, folder)
-        _bundle(full, folder, held_out, options, profile, machine.isa)
+        _bundle(full, folder, held_out, options=options, profile=profile, isa=machine.isa)
     return full, code
 
 
@@ -197,6 +197,7 @@ def _bundle(
     full: dict[str, Any],
     folder: Path,
     held_out: ModelSamples,
+    *,
     options: SessionOptions,
     profile: Target,
     isa: str,

@@ -24,12 +24,14 @@ def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
     files = {v["name"]: v["path"] for v in full["variants"] if v["path"]}
     if name not in files:
         raise BadInputError(f"{run}: has no variant '{name}'; it has: {', '.join(files)}")
-    if sha256(run / files[name]) != next(v["sha256"] for v in full["variants"] if v["name"] == name):
-        raise BadInputError(f"{run / files[name]}: is not the file that the report measured; run again")
+    model = run / files[name]
+    measured = next(v["sha256"] for v in full["variants"] if v["name"] == name)
+    if not model.is_file() or sha256(model) != measured:
+        raise BadInputError(f"{model}: is missing, or not the file that the report measured; run again")
     target = targets.Target.model_validate_json(json.dumps(full["target"]))
     return bundle.write(
         out,
-        model=run / files[name],
+        model=model,
         variant=name,
         options=session.options_for(target, cores=full["environment"]["cores_granted"]),
         classes=tuple(full["data"]["classes"]),

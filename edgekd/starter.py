@@ -21,11 +21,11 @@ def starter_recipe(source: str, *, out: Path, target: str, resize: tuple[int, in
     calibration = 500
     try:
         dataset = data.load(source, resize=resize, calibration_samples=calibration)
-    except BadInputError:
-        calibration = 50  # small data: a tenth of the default; if even this fails, its message is the one to show
-        dataset = data.load(source, resize=resize, calibration_samples=calibration)
-    if len(dataset.train) < 4 * calibration:
-        calibration = max(len(dataset.classes), len(dataset.train) // 8)
+    except BadInputError:  # small data, or broken data: then this one fails too, and its message is the one to show
+        dataset = data.load(source, resize=resize, calibration_samples=2)
+    available = len(dataset.train) + len(dataset.calibration)
+    if available < 5 * calibration:
+        calibration = max(len(dataset.classes), available // 8)
         dataset = data.load(source, resize=resize, calibration_samples=calibration)
     anchored = source if source in data.BUILTIN else str(Path(source).resolve())
     profile = str(Path(target).resolve()) if target.endswith(".toml") else target

@@ -17,7 +17,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A finished stage. result: JSON-ready; outputs: file (relative to the run folder) -> SHA-256."""
+    """A finished stage. result: as JSON gives it back, also the first time; outputs: file -> SHA-256.
+
+    The files are named relative to the run folder.
+    """
 
     key: str
     result: Any
@@ -54,11 +57,11 @@ class Store:
         started = time.perf_counter()
         result, files = work()
         outputs = {str(path.relative_to(self.folder)): sha256(path) for path in files}
-        stage = Stage(key=key, result=result, outputs=outputs, seconds=time.perf_counter() - started)
-        body = {"format": FORMAT, "key": key, "seconds": stage.seconds, "outputs": outputs, "result": result}
+        seconds = time.perf_counter() - started
+        body = json.dumps({"format": FORMAT, "key": key, "seconds": seconds, "outputs": outputs, "result": result})
         self._path(name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._path(name), json.dumps(body))
-        return stage
+        write_atomic(self._path(name), body)
+        return Stage(key=key, result=json.loads(body)["result"], outputs=outputs, seconds=seconds)
 
     def _path(self, name: str) -> Path:
         return self.folder / "stages" / f"{name}.json"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgekd.targets import load
 from onnx import TensorProto, helper
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.session import Facts, SessionOptions, check_file, check_inputs, facts, open_session, options_for, runner
+from edgekd.targets import load
 
 CPU = SessionOptions()
 
@@ -71,7 +71,7 @@ def test_an_output_of_strings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="nowhere.onnx: no such file"):
+    with pytest.raises(BadInputError, match=r"nowhere\.onnx: no such file"):
         open_session(tmp_path / "nowhere.onnx", CPU)
 
 
@@ -79,7 +79,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_garbage_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
-    with pytest.raises(BadInputError, match="not a whole ONNX file|has no nodes"):
+    with pytest.raises(BadInputError, match=r"not a whole ONNX file|has no nodes"):
         open_session(path, CPU)
 
 
@@ -148,7 +148,10 @@ def test_threads_are_capped_by_the_cores_and_the_number_asked_for_is_kept() -> N
 def test_every_level_of_graph_optimisation_gives_the_same_answer(level: str, pixel_net: Path) -> None:
     images = np.full((1, 8, 8, 1), 9, dtype=np.uint8)
     answers = []
-    for options in (CPU, SessionOptions(graph_optimization=level, session_config={"session.set_denormal_as_zero": "1"})):
+    for options in (
+        CPU,
+        SessionOptions(graph_optimization=level, session_config={"session.set_denormal_as_zero": "1"}),
+    ):
         session = open_session(pixel_net, options)
         answers.append(runner(session, facts(session, pixel_net))(images))
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)  # float32 sums in another order

@@ -9,6 +9,7 @@ from edgekd.data.dataset import Pool, Samples
 from edgekd.errors import BadInputError, EnvironmentFault
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
+OTHER_PICTURES = {".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"}
 
 
 def read_folder(folder: Path, *, resize: tuple[int, int] | None, channels: int | None) -> Pool:
@@ -90,19 +91,27 @@ def _read(folder: Path, classes: tuple[str, ...], *, resize: tuple[int, int] | N
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    """The pictures below a class folder; one in another format is an error, because leaving it out would say nothing."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    other = [p for p in found if p.suffix.lower() in OTHER_PICTURES]
+    if other:
+        raise BadInputError(
+            f"{other[0]}: found a {other[0].suffix} picture; expected PNG or JPEG; convert or delete it"
+        )
+    return [p for p in found if p.suffix.lower() in SUFFIXES]
 
 
 def _decode(path: Path, resize: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as err:
         raise EnvironmentFault('a folder of images needs pillow; install it: pip install "edgekd[train]"') from err
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             if image.mode.startswith("I"):  # Pillow would clip all above 255 to white
                 raise BadInputError(f"{path}: has 16 bits a pixel; expected 8, as a camera gives; convert the file")
-            picture: Image.Image = image.convert("L" if image.mode in ("L", "LA", "1") else "RGB")
+            upright = ImageOps.exif_transpose(image)  # as every viewer shows it
+            picture: Image.Image = upright.convert("L" if image.mode in ("L", "LA", "1") else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
         raise BadInputError(f"{path}: not a readable PNG or JPEG ({err}); replace or delete the file") from err
     if resize is not None and (picture.height, picture.width) != resize:

@@ -1,8 +1,10 @@
 """Builds each variant of an fp32 ONNX file; one that cannot be built is a result with its reason, not an error."""
 
+import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION_BATCH = 50
-"""Images a calibration step; MinMax keeps one range a step, so the result does not depend on it."""
+"""At most so many images a calibration step; MinMax keeps one range a step, so the result does not depend on it."""
 
 STATIC: Mapping[str, tuple[str, str, bool]] = {
     "int8-u8s8": ("QUInt8", "QInt8", False),
@@ -45,11 +47,12 @@ class Built:
 class _Reader:
     """Calibration batches for ONNX Runtime, one pass; it asks for None at the end.
 
-    fixed: the batch size of a network that takes no other; the last batch is then filled up with its last sample.
+    All of one size, because its histograms (percentile, entropy) take no other. fixed: the batch size of a network
+    that takes no other; the last batch is then filled up with its last sample.
     """
 
     def __init__(self, inputs: npt.NDArray[Any], input_name: str, fixed: int | None) -> None:
-        size = fixed or CALIBRATION_BATCH
+        size = fixed or max(size for size in range(1, CALIBRATION_BATCH + 1) if len(inputs) % size == 0)
         filled = np.concatenate([inputs, np.repeat(inputs[-1:], -len(inputs) % (fixed or 1), axis=0)])
         self._batches: Iterator[dict[str, npt.NDArray[Any]]] = iter(
             {input_name: filled[i : i + size]} for i in range(0, len(filled), size)
@@ -113,7 +116,7 @@ def _build(
     )
     target = scratch / f"{name}.onnx"
     try:
-        with _QuietLogging():
+        with _quiet():
             write(target)
     except failures as err:
         reason = f"could not be built: {type(err).__name__}: {first_line(err)}"
@@ -180,7 +183,7 @@ def _prepare(model: Path, scratch: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     target = scratch / "prepared.onnx"
-    with _QuietLogging():
+    with _quiet():
         quant_pre_process(str(model), str(target), skip_symbolic_shape=True)
     return target
 
@@ -203,12 +206,13 @@ def _check(proto: "onnx.ModelProto", model: Path, calibration: npt.NDArray[Any])
         )
 
 
-class _QuietLogging:
-    """The quantizers advise through the root logger; what they advise is done here already."""
-
-    def __enter__(self) -> None:
-        self._before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *exc: object) -> None:
-        logging.disable(self._before)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizers advise through the root logger, and print; what they advise is done here already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

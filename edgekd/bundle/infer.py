@@ -35,7 +35,8 @@ def main() -> int:
     if len(sys.argv) > 1:
         image, shape = np.load(sys.argv[1], allow_pickle=False), facts["input"]["shape"][1:]
         image = image[0] if image.ndim == len(shape) + 1 and len(image) == 1 else image
-        if image.dtype != facts["input"]["dtype"] or [w or g for w, g in zip(shape, image.shape)] != [*image.shape]:  # noqa: B905
+        fits = image.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, image.shape, strict=True))
+        if not fits or image.dtype != facts["input"]["dtype"]:
             sys.exit(f"found {image.dtype} {list(image.shape)}; expected {facts['input']['dtype']} {shape}")
         probability = infer(session, facts, image)[1]
         for k in np.argsort(-probability, kind="stable")[:3]:

@@ -1,17 +1,12 @@
-"""Recipe TOML -> a validated, frozen recipe: every check of what the user wrote, all errors at once.
+"""What a recipe may say: its sections, their keys, and which keys contradict each other.
 
 Each field's description says its meaning, its unit and where its default comes from; docs/recipe.md and the JSON
 schema for editors are generated from them.
 """
 
-import json
-import tomllib
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from edgekd.errors import BadInputError, nearest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["fp16", "int8-u8s8", "int8-s8s8", "int8-u8u8", "int8-u8s8-7bit", "int8-dynamic"]
 ALL_PRECISIONS: tuple[Precision, ...] = (
@@ -224,7 +219,10 @@ class Export(Section):
     """How the student becomes model.onnx."""
 
     opset: int = Field(
-        default=18, ge=17, le=25, description="ONNX opset. Default 18: what torch's exporter writes without conversion."
+        default=18,
+        ge=18,
+        le=25,
+        description="ONNX opset. Default 18: what torch's exporter writes without conversion, and the oldest it can.",
     )
     input_layout: Literal["nhwc", "nchw"] = Field(
         default="nhwc",
@@ -330,148 +328,6 @@ class Recipe(Section):
             )
         return self
 
-
-def load(path: Path, *, overrides: tuple[str, ...] = ()) -> Recipe:
-    """The recipe in a TOML file, with `section.key=value` overrides applied; relative paths made absolute.
-
-    Raises:
-        BadInputError: missing file, TOML syntax, unknown key, wrong type, contradiction; all errors in one message.
-    """
-    if not path.is_file():
-        raise BadInputError(f"recipe {path}: no such file; `edgekd init DATA --out {path}` writes one")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        raise BadInputError(f"recipe {path}: not valid TOML: {err}") from err
-    for override in overrides:
-        _override(document, override)
-    return _absolute(parse(document, origin=str(path)), path.resolve().parent)
-
-
-def parse(document: dict[str, Any], *, origin: str) -> Recipe:
-    """The recipe in a parsed document. `origin` names it in messages."""
-    try:
-        return Recipe.model_validate(_arrays_as_tuples(document))
-    except ValidationError as err:
-        lines = _explain(err.errors())
-        raise BadInputError(
-            f"recipe {origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
-        ) from err
-
-
-def _arrays_as_tuples(value: Any) -> Any:
-    """TOML knows arrays only; pydantic in strict mode wants tuples where the recipe is frozen."""
-    if isinstance(value, dict):
-        return {key: _arrays_as_tuples(item) for key, item in value.items()}
-    return tuple(_arrays_as_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _override(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise BadInputError(f"--set {override}: expected section.key=value, for example distill.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word, as a shell user writes it; the schema checks it like any other
-    *sections, last = key.strip().split(".")
-    table = document
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise BadInputError(f"--set {override}: '{section}' is a value, not a section")
-    table[last] = value
-
-
-def _absolute(recipe: Recipe, folder: Path) -> Recipe:
-    """Every path of the recipe made absolute from the recipe's own folder."""
-
-    def anchor(text: str) -> str:
-        return str(folder / text)
-
-    from edgekd.data import BUILTIN
-
-    updates: dict[str, Any] = {}
-    if recipe.data.source not in BUILTIN:
-        updates["data"] = recipe.data.model_copy(update={"source": anchor(recipe.data.source)})
-    for name in ("teacher", "student"):
-        section = getattr(recipe, name)
-        changes = {}
-        if section is not None and ".py:" in section.model:
-            changes["model"] = anchor(section.model)
-        if name == "teacher" and section is not None and not section.weights.startswith("builtin:"):
-            changes["weights"] = anchor(section.weights)
-        if changes:
-            updates[name] = section.model_copy(update=changes)
-    if recipe.validate_.target.endswith(".toml"):
-        updates["validate_"] = recipe.validate_.model_copy(update={"target": anchor(recipe.validate_.target)})
-    return recipe.model_copy(update=updates)
-
-
-def dump(recipe: Recipe) -> str:
-    """The recipe as TOML that `load` reads back equal; what it left at a default stands there as a comment."""
-    lines = _assignments(recipe)
-    for name, field in Recipe.model_fields.items():
-        section = getattr(recipe, name)
-        if isinstance(section, Section):
-            lines += ["", f"[{field.alias or name}]", *_assignments(section)]
-    return "\n".join(lines) + "\n"
-
-
-def _assignments(section: Section) -> list[str]:
-    """One `key = value` a field; a default as a comment, because a key that is set can contradict another."""
-    values = {name: getattr(section, name) for name in type(section).model_fields}
-    return [
-        f"{'' if name in section.model_fields_set else '# '}{name} = {_literal(value)}"
-        for name, value in values.items()
-        if value is not None and not isinstance(value, Section)
-    ]
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(key)} = {_literal(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    if isinstance(value, str | bool):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON leaves DEL bare, TOML forbids it
-    return repr(value)
-
-
-def _explain(problems: list[Any]) -> list[str]:
-    """Pydantic's errors as lines: where, found, expected, what to do. It reports each branch of a union apart."""
-    lines: dict[tuple[str, ...], str] = {}
-    for problem in problems:
-        path = tuple(str(part) for part in problem["loc"])
-        if problem["type"] != "extra_forbidden" and path and path[-1].startswith(UNION_BRANCHES):
-            path = path[:-1]
-        lines[path] = f"{lines[path]}, or {_expected(problem)}" if path in lines else _line(problem, path)
-    return list(lines.values())
-
-
-def _line(problem: Any, path: tuple[str, ...]) -> str:
-    location = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        *parents, key = path
-        known = [field.alias or name for name, field in SECTIONS[".".join(parents)].model_fields.items()]
-        where = ".".join(parents) or "the recipe"
-        return f"unknown key '{location}'{nearest(key, known)} (allowed in {where}: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"{location} is missing; expected it in the recipe"
-    if problem["type"] == "value_error":
-        return f"{location}: {_expected(problem)}" if location else _expected(problem)
-    return f"{location}: found {problem['input']!r}; {_expected(problem)}"
-
-
-def _expected(problem: Any) -> str:
-    message = str(problem["msg"])
-    if problem["type"] == "value_error":
-        return message.removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
-
-
-UNION_BRANCHES = ("float", "int", "str", "literal[")
-"""What pydantic puts behind a key to say which branch of a union it tried."""
 
 SECTIONS: dict[str, type[Section]] = {
     "": Recipe,

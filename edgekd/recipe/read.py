@@ -1,0 +1,87 @@
+"""Recipe TOML and overrides -> a validated recipe with absolute paths; all errors at once."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgekd.data import BUILTIN
+from edgekd.errors import BadInputError
+from edgekd.recipe.problems import explain
+from edgekd.recipe.schema import Recipe
+
+
+def load(path: Path, *, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe in a TOML file, with `section.key=value` overrides applied; relative paths made absolute.
+
+    Raises:
+        BadInputError: missing file, TOML syntax, unknown key, wrong type, contradiction; all errors in one message.
+    """
+    if not path.is_file():
+        raise BadInputError(f"recipe {path}: no such file; `edgekd init DATA --out {path}` writes one")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise BadInputError(f"recipe {path}: not valid TOML: {err}") from err
+    for override in overrides:
+        _override(document, override)
+    return _absolute(parse(document, origin=str(path)), path.resolve().parent)
+
+
+def parse(document: dict[str, Any], *, origin: str) -> Recipe:
+    """The recipe in a parsed document. `origin` names it in messages."""
+    try:
+        return Recipe.model_validate(_arrays_as_tuples(document))
+    except ValidationError as err:
+        lines = explain(err.errors())
+        raise BadInputError(
+            f"recipe {origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
+        ) from err
+
+
+def _arrays_as_tuples(value: Any) -> Any:
+    """TOML knows arrays only; pydantic in strict mode wants tuples where the recipe is frozen."""
+    if isinstance(value, dict):
+        return {key: _arrays_as_tuples(item) for key, item in value.items()}
+    return tuple(_arrays_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise BadInputError(f"--set {override}: expected section.key=value, for example distill.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word, as a shell user writes it; the schema checks it like any other
+    *sections, last = key.strip().split(".")
+    table = document
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise BadInputError(f"--set {override}: '{section}' is a value, not a section")
+    table[last] = value
+
+
+def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    """Every path of the recipe made absolute from the recipe's own folder."""
+
+    def anchor(text: str) -> str:
+        return str(folder / text)
+
+    updates: dict[str, Any] = {}
+    if recipe.data.source not in BUILTIN:
+        updates["data"] = recipe.data.model_copy(update={"source": anchor(recipe.data.source)})
+    for name in ("teacher", "student"):
+        section = getattr(recipe, name)
+        changes = {}
+        if section is not None and ".py:" in section.model:
+            changes["model"] = anchor(section.model)
+        if name == "teacher" and section is not None and not section.weights.startswith("builtin:"):
+            changes["weights"] = anchor(section.weights)
+        if changes:
+            updates[name] = section.model_copy(update=changes)
+    if recipe.validate_.target.endswith(".toml"):
+        updates["validate_"] = recipe.validate_.model_copy(update={"target": anchor(recipe.validate_.target)})
+    return recipe.model_copy(update=updates)

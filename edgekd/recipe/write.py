@@ -1,0 +1,36 @@
+"""A recipe -> the TOML that `load` reads back equal."""
+
+import json
+from typing import Any
+
+from edgekd.recipe.schema import Recipe, Section
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as TOML that `load` reads back equal; what it left at a default stands there as a comment."""
+    lines = _assignments(recipe)
+    for name, field in Recipe.model_fields.items():
+        section = getattr(recipe, name)
+        if isinstance(section, Section):
+            lines += ["", f"[{field.alias or name}]", *_assignments(section)]
+    return "\n".join(lines) + "\n"
+
+
+def _assignments(section: Section) -> list[str]:
+    """One `key = value` a field; a default as a comment, because a key that is set can contradict another."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return [
+        f"{'' if name in section.model_fields_set else '# '}{name} = {_literal(value)}"
+        for name, value in values.items()
+        if value is not None and not isinstance(value, Section)
+    ]
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)} = {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON leaves DEL bare, TOML forbids it
+    return repr(value)

@@ -1,0 +1,68 @@
+"""Every command of the README is run as it stands there, in order, by a reader with a folder of images."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+VERDICTS = {0, 1, 3}
+"""A few hundred tiny pictures may or may not pass the gate; bad input, a fault or a bug they must not be."""
+
+RUN_ELSEWHERE = {"edgekd run recipes/quickstart.toml"}  # `make demo`, in CI
+
+
+def commands() -> list[str]:
+    """The lines of the README's shell and YAML blocks that call edgekd."""
+    blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.split("#")[0].strip().removeprefix("- run: ").strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("edgekd ") and line not in RUN_ELSEWHERE]
+
+
+def test_every_target_of_make_in_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_readme_shows_the_three_uses() -> None:
+    shown = {line.split()[1] for line in commands()}
+    assert {"init", "run", "quantize", "validate", "verify", "gate"} <= shown
+
+
+@pytest.mark.slow
+def test_every_edgekd_command_of_the_readme_runs(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "path" / "to" / "images")
+    for line in commands():
+        if "model.onnx" in line and not (tmp_path / "model.onnx").exists():
+            shutil.copy(tmp_path / "runs" / "mine" / "model.onnx", tmp_path)
+            write_npz(tmp_path / "path" / "to" / "images", tmp_path / "data.npz")
+        arguments = [sys.executable, "-m", "edgekd.cli", *shlex.split(line)[1:]]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode in VERDICTS, f"{line}\n{done.stderr[-2000:]}"
+    assert (tmp_path / "runs" / "mine" / "report.html").exists()
+
+
+def write_pictures(folder: Path) -> None:
+    """Three classes of 16x16 colour pictures, a bright band at one of three heights, 100 each."""
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("top", "middle", "bottom")):
+        (folder / name).mkdir(parents=True)
+        for index in range(100):
+            picture = generator.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            picture[5 * label : 5 * label + 5] += 100
+            Image.fromarray(picture).save(folder / name / f"{index}.png")
+
+
+def write_npz(folder: Path, path: Path) -> None:
+    """The same pictures as arrays in the exported network's own layout."""
+    files = sorted(folder.glob("*/*.png"))
+    names = sorted({file.parent.name for file in files})
+    images = np.stack([np.asarray(Image.open(file)) for file in files])
+    np.savez(path, x=images, y=np.array([names.index(file.parent.name) for file in files]))
