@@ -1,6 +1,7 @@
 """Registers the commands, and turns errors into messages and exit codes. Imports nothing heavy."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -16,8 +17,8 @@ from edgekd.errors import EdgekdError, ExitCode
 
 app = typer.Typer(
     name="edgekd",
-    help="Distill a small student, export it to ONNX, quantize it, prove it on the target's runtime, and answer with an "
-    "exit code.",
+    help="Distill a small student, export it to ONNX, quantize it, prove it on the target's runtime, and answer with "
+    "an exit code.",
     epilog="Exit codes: 0 pass, 1 gate failed, 2 bad input, 3 inconclusive, 4 environment, 130 interrupted, 70 bug.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -60,12 +61,17 @@ DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
 }
 
 
 def main() -> None:
     """The entry point: run a command, and exit with what it answers."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):  # an ASCII or Latin-1 terminal must not turn a verdict into a crash
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -103,13 +109,14 @@ def _os_error(err: OSError) -> int:
     """A full or read-only disk is the machine's fault; any other OSError is a bug of ours, with its traceback."""
     if isinstance(err, BrokenPipeError):
         return _nobody_reads()
-    full = "No space left" in str(err)  # from torch and safetensors, which lose the number
-    why = "no permission" if isinstance(err, PermissionError) else DISK_ERRORS.get(errno.ENOSPC if full else err.errno)
-    if why is None:
+    if err.errno is None:  # of our own making, where torch or safetensors lose the number
+        why = f"{err}; is the disk full?"
+    elif err.errno in DISK_ERRORS:
+        why = DISK_ERRORS[err.errno] + (f" at {err.filename}" if err.filename else "")
+    else:
         traceback.print_exception(err)
         return ExitCode.INTERNAL
-    where = f" at {err.filename}" if err.filename else ""
-    print(f"error: {why}{where}; free space, or choose another folder with --out", file=sys.stderr)
+    print(f"error: {why}; free space, or choose another folder with --out", file=sys.stderr)
     _drop_output()
     return ExitCode.ENVIRONMENT
 
@@ -122,8 +129,11 @@ def _nobody_reads() -> int:
 
 
 def _drop_output() -> None:
-    """Forget what could not be written to stdout: Python would try again at exit, and exit with 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Forget what cannot be written to stdout: Python would try again at exit, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _missing_package(err: ModuleNotFoundError) -> int:

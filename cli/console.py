@@ -24,8 +24,8 @@ VERDICT_STYLE = {"pass": "bold green", "inconclusive": "bold yellow", "fail": "b
 
 
 def print_json(value: Any) -> None:
-    """`value` as JSON on stdout, for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    """`value` as JSON on stdout, for programs: in ASCII, which every encoding of stdout can say."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 @contextmanager

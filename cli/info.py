@@ -89,8 +89,10 @@ def _print_environment(values: dict[str, object]) -> None:
     rows = []
     for name, value in values.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
+            text = ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, list | tuple):
-            value = ", ".join(str(item) for item in value)
-        rows.append([name.replace("_", " "), "–" if value is None else str(value)])
+            text = ", ".join(str(item) for item in value)
+        else:
+            text = "–" if value is None else str(value)
+        rows.append([name.replace("_", " "), text])
     console.table(["", ""], rows)

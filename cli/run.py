@@ -70,7 +70,9 @@ def export(
         Path, typer.Argument(help="A .safetensors file that `edgekd distill` wrote.", show_default=False)
     ],
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The .onnx file to write.")] = Path("model.onnx"),
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The .onnx file to write.")] = Path(
+        "model.onnx"
+    ),
     opset: Annotated[int, typer.Option(help="ONNX opset, at least 18.")] = 18,
     input_layout: Annotated[str, typer.Option("--layout", help="Layout of the raw pixels: nhwc or nchw.")] = "nhwc",
     json_: JsonOption = False,

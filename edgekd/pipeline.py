@@ -473,7 +473,7 @@ def _bundle(this: _Run, variants: tuple[compete.Variant, ...]) -> None:
         options=this.options,
         classes=this.data.classes,
         target_toml=targets.dump(this.target),
-        reports=[this.folder / f"report.{suffix}" for suffix in ("json", "md", "html")],
+        reports=[this.folder / file for file in report.FILES],
         inputs=to_layout(this.data.test.images[spread], this.recipe.export.input_layout),
         isa=this.environment.isa,
     )

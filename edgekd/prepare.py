@@ -211,7 +211,7 @@ def _bundle(
         options=options,
         classes=held_out.classes,
         target_toml=targets.dump(profile),
-        reports=[folder / f"report.{suffix}" for suffix in ("json", "md", "html")],
+        reports=[folder / file for file in report.FILES],
         inputs=held_out.inputs[spread],
         isa=isa,
     )

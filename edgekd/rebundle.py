@@ -28,6 +28,7 @@ def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
     measured = next(v["sha256"] for v in full["variants"] if v["name"] == name)
     if not model.is_file() or sha256(model) != measured:
         raise BadInputError(f"{model}: is missing, or not the file that the report measured; run again")
+    bundle.recover(run / "bundle")
     target = targets.Target.model_validate_json(json.dumps(full["target"]))
     return bundle.write(
         out,
@@ -36,7 +37,7 @@ def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
         options=session.options_for(target, cores=full["environment"]["cores_granted"]),
         classes=tuple(full["data"]["classes"]),
         target_toml=targets.dump(target),
-        reports=[run / f"report.{suffix}" for suffix in ("json", "md", "html")],
+        reports=[run / file for file in report.FILES],
         inputs=np.asarray(read_arrays(run / "bundle" / "samples.npz")["inputs"]),
         isa=full["environment"]["isa"],
     )

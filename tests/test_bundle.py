@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekd import bundle, bundle_infer
+from edgekd import bundle, report
+from edgekd.bundle import infer
+from edgekd.bundle.manifest import REPORTS
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.quantize import build_variants
@@ -26,7 +29,7 @@ CLASSES = ("top", "<script>", "unten ünd oben")
 OPTIONS = SessionOptions(threads=1, session_config={"session.set_denormal_as_zero": "1"})
 FILES = {
     "model.onnx", "session.json", "labels.json", "samples.npz", "target.toml", "infer.py", "README.txt",
-    "manifest.json", "report.json", "report.md", "report.html",
+    "manifest.json", *report.FILES,
 }  # fmt: skip
 
 Write = Callable[..., bundle.Bundled]
@@ -78,9 +81,9 @@ def quantized(folder: Path, name: str) -> Path:
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """A function that bundles a small classifier into `tmp_path/bundle`; arguments override the usual ones."""
-    reports = [tmp_path / f"report.{suffix}" for suffix in ("json", "md", "html")]
-    for report in reports:
-        report.write_text(report.name)
+    reports = [tmp_path / file for file in report.FILES]
+    for path in reports:
+        path.write_text(path.name)
 
     def write(folder: Path = tmp_path / "bundle", **more: Any) -> bundle.Bundled:
         usual = {
@@ -157,11 +160,15 @@ def test_a_bundle_holds_what_ships_and_its_manifest_lists_it_in_order(folder: Pa
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(manifest["files"]) == sorted(FILES - {"manifest.json"})
     assert manifest["files"]["model.onnx"]["sha256"] == sha256(tmp_path / "made.onnx")
-    assert (folder / "infer.py").read_bytes() == Path(bundle_infer.__file__).read_bytes()
+    assert (folder / "infer.py").read_bytes() == Path(infer.__file__).read_bytes()
     assert json.loads((folder / "labels.json").read_text(encoding="utf-8")) == list(CLASSES)
     facts = json.loads((folder / "session.json").read_text())
     assert SessionOptions(**facts["options"]) == OPTIONS
     assert facts["input"] == {"name": "pixels", "dtype": "uint8", "shape": [None, 8, 8, 1], "layout": "nhwc"}
+
+
+def test_every_file_of_a_report_may_be_in_a_bundle() -> None:
+    assert set(REPORTS) == set(report.FILES)
 
 
 def test_two_bundles_of_the_same_differ_in_their_date_alone(tmp_path: Path, write: Write) -> None:
@@ -501,6 +508,20 @@ def test_a_kill_between_the_two_renames_is_put_right_by_the_next_call(write: Wri
     write(inputs=pictures(3))
     assert json.loads((folder / "manifest.json").read_text())["samples"] == 3
     assert not folder.with_name(".bundle.edgekd-old").exists()
+
+
+def test_recover_puts_back_the_old_bundle_and_never_replaces_one(write: Write, folder: Path) -> None:
+    old = folder.with_name(".bundle.edgekd-old")
+    folder.rename(old)
+    bundle.recover(folder)
+    assert bundle.verify(folder).passed is True and not old.exists()
+    bundle.recover(folder)
+    shutil.copytree(folder, old)
+    write(folder.with_name("other"), inputs=pictures(3))
+    shutil.rmtree(folder)
+    folder.with_name("other").rename(folder)
+    bundle.recover(folder)
+    assert json.loads((folder / "manifest.json").read_text())["samples"] == 3
 
 
 def test_a_killed_writer_leaves_no_half_bundle(write: Write, folder: Path, tmp_path: Path) -> None:

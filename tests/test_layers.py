@@ -18,6 +18,7 @@ LAYERS = {
     # the leaves
     "edgekd": "errors",
     "edgekd.errors": "errors",
+    "edgekd.files": "shared",
     "edgekd.progress": "shared",
     "edgekd.statistics": "shared",
     "edgekd.machine": "shared",
@@ -72,6 +73,7 @@ MAY_IMPORT = {
 
 TORCH_FREE = (
     "edgekd.errors",
+    "edgekd.files",
     "edgekd.progress",
     "edgekd.statistics",
     "edgekd.machine",

@@ -14,6 +14,8 @@ from edgekd.report.junit import render as render_junit
 from edgekd.report.markdown import render as render_markdown
 
 SCHEMA_VERSION = 1
+FILES = ("report.json", "report.md", "report.html", "junit.xml")
+"""What `write` makes."""
 VERDICTS = ("pass", "inconclusive", "fail")
 OBJECT, OPTIONAL, LIST, TEXT = (dict,), (dict, type(None)), (list,), (str,)
 REQUIRED: dict[str, tuple[type, ...]] = {

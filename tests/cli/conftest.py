@@ -138,6 +138,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., objec
             (place / "code").write_text(str(answer.code))
     texts = {name: (place / name).read_text() for name in ("code", "out", "err")}
     answer = Answer(code=int(texts["code"]), out=texts["out"], err=texts["err"])
+    assert answer.code == 0, answer.err
     return Finished(recipe=place / "recipe.toml", folder=place / "run", answer=answer)
 
 

@@ -12,7 +12,12 @@ from PIL import Image
 from .conftest import RECIPE, Answer, Edgekd, Finished, command
 from .onnx_files import external, linear
 
-CE = 'name = "a"\n[data]\nsource = "{source}"\ncalibration_samples = 12\n[student]\nmodel = "resnet8"\n[distill]\nmethod = "ce"\n'
+CE = """
+name = "a"
+data = {{ source = "{source}", calibration_samples = 12 }}
+student.model = "resnet8"
+distill.method = "ce"
+"""
 
 
 def refused(answer: Answer, *fragments: str) -> None:
@@ -35,13 +40,13 @@ def whole(folder: Path) -> set[str]:
     ("old", "new", "fragments"),
     [
         ("epochs = 2", "epochs = = 2", ("not valid TOML", "line 13")),
-        ("epochs = 2", "epoch = 2", ("unknown key 'distill.epoch'; did you mean 'epochs'?", "allowed in distill: method")),
+        ("epochs = 2", "epoch = 2", ("unknown key 'distill.epoch'; did you mean 'epochs'?", "allowed in distill: ")),
         ("epochs = 2", 'epochs = "two"', ("distill.epochs: found 'two'", "integer")),
         ("epochs = 2", 'epochs = 2\nmethod = "kdd"', ("distill.method: found 'kdd'", "'cist', 'kd' or 'ce'")),
         ("epochs = 2", "epochs = 2\ntemperature = 4.0", ("temperature is set", "method is 'cist'; remove temperature")),
         ('augment = "none"', 'augment = "none"\ncrop_padding = 2', ("crop_padding is set", "remove one of them")),
-        ("[student]\nmodel", "[student]\nmodell", ("unknown key 'student.modell'", "student.model is missing", "2 problem")),
-        ('"resnet8"\n[distill]', '"resnet9"\n[distill]', ("unknown model 'resnet9'", "did you mean 'resnet8'?", "known: ")),
+        ("[student]\nmodel", "[student]\nmodell", ("unknown key 'student.modell'", "student.model is missing")),
+        ('"resnet8"\n[distill]', '"resnet9"\n[distill]', ("unknown model 'resnet9'", "did you mean 'resnet8'?")),
         ("rounds = 1", 'rounds = 1\ntarget = "x86-1"', ("unknown target 'x86-1'", "did you mean 'x86-1t'?", "known: ")),
         ("rounds = 1", 'rounds = 1\ntarget = "own.toml"', ("own.toml does not exist", "edgekd targets show")),
         ("bars.npz", "bar.npz", ("bar.npz' is neither a folder, nor an .npz file",)),
@@ -284,11 +289,10 @@ def test_a_report_that_was_edited_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "fragment"), [(None, "no such file"), ("", "is empty"), ('{"a": ', "not whole JSON"), ("[]", "a JSON list")]
+    ("text", "fragment"),
+    [(None, "no such file"), ("", "is empty"), ('{"a": ', "not whole JSON"), ("[]", "a JSON list")],
 )
-def test_a_file_that_is_no_report_is_refused(
-    text: str | None, fragment: str, tmp_path: Path, edgekd: Edgekd
-) -> None:
+def test_a_file_that_is_no_report_is_refused(text: str | None, fragment: str, tmp_path: Path, edgekd: Edgekd) -> None:
     if text is not None:
         (tmp_path / "report.json").write_text(text)
     refused(edgekd("gate", tmp_path / "report.json"), str(tmp_path / "report.json"), fragment)

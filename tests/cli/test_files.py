@@ -8,6 +8,7 @@ import pytest
 
 from .conftest import Edgekd, Finished, without_torch
 
+
 @pytest.mark.parametrize(
     ("limits", "code", "verdict"),
     [
@@ -121,7 +122,12 @@ def test_the_export_of_a_student_is_the_file_that_the_run_made(
     ],
 )
 def test_an_export_that_cannot_be_is_refused(
-    options: list[str], fragment: str, finished: Finished, tmp_path: Path, edgekd: Edgekd, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    fragment: str,
+    finished: Finished,
+    tmp_path: Path,
+    edgekd: Edgekd,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     weights, data = finished.folder / "student.safetensors", finished.recipe.parent / "test.npz"

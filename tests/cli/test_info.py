@@ -12,7 +12,20 @@ from edgekd import targets
 
 from .conftest import ENVIRONMENT, Edgekd, without_torch
 
-COMMANDS = ["run", "distill", "export", "quantize", "validate", "gate", "bundle", "verify", "targets", "models", "doctor", "init"]
+COMMANDS = [
+    "run",
+    "distill",
+    "export",
+    "quantize",
+    "validate",
+    "gate",
+    "bundle",
+    "verify",
+    "targets",
+    "models",
+    "doctor",
+    "init",
+]
 
 
 def test_the_targets_are_listed_as_a_table_and_as_json(edgekd: Edgekd) -> None:
@@ -98,11 +111,17 @@ def test_training_without_torch_names_the_extra_to_install(tmp_path: Path) -> No
     assert answer.err.endswith('error: torch is not installed; pip install "edgekd[train]"\n')
 
 
+def test_a_terminal_that_knows_ascii_only_gets_escapes_instead_of_a_crash() -> None:
+    for arguments in (["doctor"], ["models"], ["targets", "--json"]):
+        line = [sys.executable, "-P", "-m", "edgekd.cli", *arguments]
+        environment = ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, encoding="ascii", check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_reader_who_leaves_and_a_full_disk_are_no_verdict() -> None:
     line = f"{sys.executable} -P -m edgekd.cli targets --json"
     for tail, code in ((" | true; exit ${PIPESTATUS[0]}", 4), (" > /dev/full", 4)):
-        done = subprocess.run(
-            ["bash", "-c", line + tail], env=ENVIRONMENT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["bash", "-c", line + tail], env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr and done.stderr.startswith("error: ")

@@ -70,7 +70,12 @@ def test_pictures_are_resized_as_asked(image_folder: Path, tmp_path: Path, edgek
     ],
 )
 def test_wrong_options_are_refused(
-    options: list[str], fragment: str, image_folder: Path, tmp_path: Path, edgekd: Edgekd, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    fragment: str,
+    image_folder: Path,
+    tmp_path: Path,
+    edgekd: Edgekd,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

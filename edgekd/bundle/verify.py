@@ -1,0 +1,130 @@
+"""Checks a bundle on any machine: first every name and hash, then what the model answers here."""
+
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekd import machine
+from edgekd.bundle.manifest import MANIFEST, OWN, SCHEMA_VERSION, Manifest, read_manifest
+from edgekd.bundle.outputs import Outputs, read_samples, run_here
+from edgekd.errors import BadInputError
+from edgekd.files import sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check; passed is None where this machine cannot tell."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A bundle's checks. passed: False if any failed, else None if any could not tell; isa: instruction sets."""
+
+    checks: tuple[Check, ...]
+    passed: bool | None
+    variant: str
+    edgekd_version: str
+    isa_expected: str
+    isa_here: str
+
+
+def verify(folder: Path) -> Verified:
+    """Check a bundle: every file is as the manifest says, and the samples give the expected outputs on this machine.
+
+    Nothing of the bundle is run before all its hashes are right, and its infer.py never.
+
+    Raises:
+        BadInputError: no such folder, no manifest, or one that is corrupt or of another schema.
+        EnvironmentFault: the bundle's provider is not on this machine.
+    """
+    manifest = read_manifest(folder)
+    here = _isa_here()
+    checks = [
+        Check(name="manifest", passed=True, detail=f"schema {SCHEMA_VERSION}, edgekd {manifest.edgekd_version}"),
+        _check_names(folder, manifest),
+        _check_hashes(folder, manifest),
+    ]
+    if all(check.passed for check in checks):
+        checks += _check_answers(folder, manifest, here)
+    else:
+        checks.append(Check(name="outputs", passed=None, detail="not run: the files are not those of the manifest"))
+    answers = {check.passed for check in checks}
+    return Verified(
+        checks=tuple(checks),
+        passed=False if False in answers else None if None in answers else True,
+        variant=manifest.variant,
+        edgekd_version=manifest.edgekd_version,
+        isa_expected=manifest.isa,
+        isa_here=here,
+    )
+
+
+def _isa_here() -> str:
+    flags = machine.cpu_flags(machine.read_if_there(Path("/proc/cpuinfo")))
+    return machine.isa(flags, machine=platform.machine())
+
+
+def _check_names(folder: Path, manifest: Manifest) -> Check:
+    """The folder holds the manifest's files and no others; a name that leads elsewhere is never opened."""
+    found = {path.name for path in folder.iterdir()} - {MANIFEST}
+    listed = set(manifest.files)
+    problems = {
+        "not a plain name": {name for name in listed if not _is_plain(name)},
+        "missing": (listed | set(OWN)) - found,
+        "not in the manifest": found - listed | set(OWN) - listed,
+        "not a regular file": {n for n in found if (folder / n).is_symlink() or not (folder / n).is_file()},
+    }
+    texts = [f"{what}: {', '.join(map(repr, sorted(names)[:5]))}" for what, names in problems.items() if names]
+    return Check(name="files", passed=not texts, detail="; ".join(texts) or f"{len(listed)} files, none missing or new")
+
+
+def _is_plain(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None and name != MANIFEST
+
+
+def _check_hashes(folder: Path, manifest: Manifest) -> Check:
+    wrong = []
+    for name, file in manifest.files.items():
+        path = folder / name
+        if not _is_plain(name) or path.is_symlink() or not path.is_file():
+            continue  # the check of the names has said so
+        if path.stat().st_size != file.size_bytes:
+            wrong.append(f"{name} has {path.stat().st_size} bytes, not {file.size_bytes}")
+        elif sha256(path) != file.sha256:
+            wrong.append(f"{name} has another SHA-256")
+    detail = "; ".join(wrong[:5]) or "sizes and SHA-256 of all files are the manifest's"
+    return Check(name="hashes", passed=not wrong, detail=detail)
+
+
+def _check_answers(folder: Path, manifest: Manifest, isa_here: str) -> list[Check]:
+    try:
+        inputs, expected = read_samples(folder)
+        outputs, by = run_here(folder, inputs)
+    except BadInputError as err:
+        return [Check(name="outputs", passed=False, detail=str(err))]
+    if outputs is None:
+        return [Check(name="outputs", passed=None, detail=by)]
+    where = f"expected ones made on {manifest.isa}, checked on {isa_here}: {by}"
+    return _compare(outputs, expected[: len(outputs)], manifest, where)
+
+
+def _compare(outputs: Outputs, expected: Outputs, manifest: Manifest, where: str) -> list[Check]:
+    if outputs.shape != expected.shape:
+        detail = f"outputs of shape {outputs.shape}, expected {expected.shape}"
+        return [Check(name="outputs", passed=False, detail=detail)]
+    n, same = len(outputs), int((outputs.argmax(axis=1) == expected.argmax(axis=1)).sum())
+    least = n - manifest.tolerance.top1_misses
+    largest, allowed = float(np.abs(outputs - expected).max()), manifest.tolerance.max_difference
+    top1 = f"{same} of {n} classes as expected, at least {least}; {where}"
+    difference = f"largest difference {largest:.2e}, allowed {allowed:.2e}; {where}"
+    return [
+        Check(name="top1", passed=same >= least, detail=top1),
+        Check(name="outputs", passed=largest <= allowed, detail=difference),
+    ]
