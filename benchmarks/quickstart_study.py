@@ -17,6 +17,7 @@ from typing import Any
 from edgekd import compete, environment, pipeline, recipe, session, targets
 from edgekd.data.fashion_mnist import DEBIAN_FOLDER, read_debian
 from edgekd.files import write_atomic
+from edgekd.machine import share_cores
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 
@@ -48,6 +49,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--out", type=Path, default=Path("runs/quickstart-study"))
     chosen = arguments.parse_args()
+    share_cores()
     weights = {method: tune(method, candidates, chosen.out) for method, candidates in CANDIDATES.items()}
     cells = [
         measure(method, weight, seed, chosen.out) for seed in range(chosen.seeds) for method, weight in weights.items()
@@ -128,7 +130,7 @@ def on_full(folder: Path, files: dict[str, str]) -> dict[str, float]:
 def table(cells: list[Cell]) -> str:
     """The result as Markdown: mean ± standard deviation over the seeds, percent."""
     lines = [
-        "| student | KD weight | fp32, 1,000 images | shipped, 1,000 | fp32, 10,000 images | shipped, 10,000 | shipped file | speed |",
+        "| student | KD weight | fp32, 1,000 images | shipped, 1,000 | fp32, 10,000 | shipped, 10,000 | file | speed |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for method in dict.fromkeys(cell.method for cell in cells):

@@ -68,6 +68,9 @@ DISK_ERRORS = {
 
 def main() -> None:
     """The entry point: run a command, and exit with what it answers."""
+    from edgekd.machine import share_cores
+
+    share_cores()
     signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):  # an ASCII or Latin-1 terminal must not turn a verdict into a crash
         if isinstance(stream, io.TextIOWrapper):

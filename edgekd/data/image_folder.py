@@ -91,7 +91,7 @@ def _read(folder: Path, classes: tuple[str, ...], *, resize: tuple[int, int] | N
 
 
 def _images(folder: Path) -> list[Path]:
-    """The pictures below a class folder; one in another format is an error, because leaving it out would say nothing."""
+    """The pictures below a class folder; one in another format is an error: leaving it out would say nothing."""
     found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
     other = [p for p in found if p.suffix.lower() in OTHER_PICTURES]
     if other:

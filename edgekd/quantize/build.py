@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -86,6 +87,8 @@ def build_variants(
     _check(proto, model, calibration)
     fixed = next(v.type.tensor_type.shape.dim[0].dim_value or None for v in proto.graph.input if v.name == input_name)
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".building-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
     built = []
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
         prepared = _prepare(model, Path(scratch))
