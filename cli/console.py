@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -82,6 +83,12 @@ def say(text: str) -> None:
     stdout.print(text, markup=False)
 
 
+def bundle_line(folder: Path, gate: Mapping[str, Any]) -> None:
+    """Where the bundle is, and that it is not to ship where the gate failed."""
+    note = " (the gate failed: for inspection, not to ship)" if gate["verdict"] == "fail" else ""
+    say(f"bundle  {folder}{note}")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """A plain table on stdout; the first column to the left, what looks like numbers to the right."""
     drawn = Table(title=title and escape(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -115,6 +122,19 @@ def variants_table(report: Mapping[str, Any]) -> None:
             ]
         )
     table(["variant", "size", "top-1", "as fp32", "p50", "p90", "speed", "gate", "reason"], rows)
+    timed = next((v["latency"] for v in report["variants"] if v["latency"]), None)
+    if timed:
+        stdout.print(_conditions(timed), style="dim")
+
+
+def _conditions(latency: Mapping[str, Any]) -> str:
+    """Under which conditions the times hold, in a line."""
+    asked = latency["threads_requested"]
+    of = f" of the {asked} asked for (no more cores are granted)" if asked > latency["threads"] else ""
+    return (
+        f"{latency['isa']}, {latency['threads']} thread(s){of}, {latency['provider']}, batch {latency['batch_size']}, "
+        f"n = {latency['n']:,} in {latency['rounds']} fresh processes, onnxruntime {latency['onnxruntime']}"
+    )
 
 
 def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import DataOption, JsonOption, ModelArgument, TargetOption
+from edgekd.cli.options import DataOption, JsonOption, ModelArgument, TargetOption, folder
 from edgekd.errors import BadInputError, ExitCode
 
 LimitOption = Annotated[
@@ -19,7 +19,10 @@ LimitOption = Annotated[
 def quantize(
     model: ModelArgument,
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for variants, report and bundle.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", parser=folder, metavar="<path>", help="Folder for variants, report and bundle."),
+    ],
     target: TargetOption = "x86-1t",
     limit: LimitOption = None,
     calibration_samples: Annotated[int, typer.Option(help="Samples for calibration, at most half of the data.")] = 500,
@@ -41,7 +44,7 @@ def quantize(
     _show(report, json_)
     if not json_:
         console.say(f"report  {out / 'report.html'}")
-        console.say(f"bundle  {out / 'bundle'}")
+        console.bundle_line(out / "bundle", report["gate"])
     return int(code)
 
 
@@ -89,7 +92,7 @@ def gate(
 
 def bundle(
     run: Annotated[Path, typer.Argument(help="A run folder, as `edgekd run` left it.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", parser=folder, metavar="<path>", help="The bundle's folder.")],
     variant: Annotated[
         str | None, typer.Option(help="Another variant than the one that won.", show_default=False)
     ] = None,

@@ -71,7 +71,7 @@ def doctor(json_: JsonOption = False) -> int:
     """Look at Python, packages, providers, CPU and cores, and name each fault with its fix."""
     from edgekd import environment
 
-    found = environment.describe()
+    found = environment.describe(probe=True)
     faults = environment.faults(found)
     if json_:
         console.print_json(found.as_dict() | {"faults": [asdict(fault) for fault in faults]})

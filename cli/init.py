@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import TargetOption
+from edgekd.cli.options import TargetOption, file
 from edgekd.errors import BadInputError
 
 
@@ -14,9 +14,9 @@ def init(
     data: Annotated[
         str, typer.Argument(help="A folder of class folders of images, an .npz, or fashion-mnist.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The recipe to write.")] = Path(
-        "recipe.toml"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=file, metavar="<file>", help="The recipe to write.")
+    ] = Path("recipe.toml"),
     target: TargetOption = "x86-1t",
     resize: Annotated[
         str | None, typer.Option(help="Resize a folder's images to HEIGHTxWIDTH.", show_default=False)

@@ -5,10 +5,34 @@ from typing import Annotated
 
 import typer
 
+
+def folder(text: str) -> Path:
+    """An --out that is not empty: an unset variable of the shell must not fill the current folder."""
+    if not text:
+        raise typer.BadParameter("is empty; expected a path (. for the current folder)")
+    return Path(text)
+
+
+def file(text: str) -> Path:
+    """An --out that is neither empty nor a folder."""
+    path = folder(text)
+    if path.is_dir():
+        raise typer.BadParameter(f"file '{text}' is a directory")
+    return path
+
+
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe TOML.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder to write to. Default: runs/NAME.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        parser=folder,
+        metavar="<path>",
+        help="Folder to write to. Default: runs/NAME.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

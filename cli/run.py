@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import DataOption, DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption
+from edgekd.cli.options import DataOption, DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption, file
 
 HtmlPath = "report.html"
 
@@ -37,7 +37,7 @@ def run(
         console.stdout.print()
         console.verdict_table(outcome.report["gate"], outcome.report["target"])
         console.say(f"report  {folder / HtmlPath}")
-        console.say(f"bundle  {folder / 'bundle'}")
+        console.bundle_line(folder / "bundle", outcome.report["gate"])
     return int(outcome.exit_code)
 
 
@@ -70,9 +70,9 @@ def export(
         Path, typer.Argument(help="A .safetensors file that `edgekd distill` wrote.", show_default=False)
     ],
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="The .onnx file to write.")] = Path(
-        "model.onnx"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=file, metavar="<file>", help="The .onnx file to write.")
+    ] = Path("model.onnx"),
     opset: Annotated[int, typer.Option(help="ONNX opset, at least 18.")] = 18,
     input_layout: Annotated[str, typer.Option("--layout", help="Layout of the raw pixels: nhwc or nchw.")] = "nhwc",
     json_: JsonOption = False,

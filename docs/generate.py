@@ -39,7 +39,7 @@ CONTRADICTIONS: tuple[dict[str, Any], ...] = (
 
 RECIPE_HEAD = """# The recipe
 
-<!-- Written by `make docs` from edgekd/recipe.py; a test keeps it current. -->
+<!-- Written by `make docs` from edgekd/recipe/schema.py; a test keeps it current. -->
 
 A recipe is one TOML file and the only input of `edgekd run`. Paths in it start at its own folder. An unknown key, a
 wrong type or a contradiction is an error that names the key, what is allowed and the nearest spelling; all errors come

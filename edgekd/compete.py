@@ -77,9 +77,9 @@ def measure(
     baseline = next(iter(paths))
     with_input = facts(open_session(paths[baseline], options), paths[baseline])
     inputs = check_inputs(samples.inputs, with_input, paths[baseline])
-    errors = {name: why for name, path in paths.items() if (why := _why_not(path, inputs, options))}
+    errors = {name: why for name, path in paths.items() if (why := why_not(path, inputs, options))}
     if baseline in errors:
-        raise BadInputError(errors[baseline])
+        raise BadInputError(f"model {paths[baseline]}: {errors[baseline]}")
     sound = {name: path for name, path in paths.items() if name not in errors}
     timed = latency.measure(
         sound,
@@ -101,7 +101,7 @@ def measure(
     return results
 
 
-def _why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> str | None:
+def why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> str | None:
     """Why the file cannot compete: it does not load, or does not run on one sample. None where it can."""
     try:
         session = open_session(path, options)
@@ -176,7 +176,7 @@ def judge(
         for b in built
         if b.name in sound
     }
-    choice = choose([_candidate(name, sound[name]["latency"], verdict) for name, verdict in verdicts.items()])
+    choice = choose([_candidate(name, sound[name], verdict) for name, verdict in verdicts.items()])
     variants = [
         Variant(
             name=b.name,
@@ -201,7 +201,8 @@ def _absent(name: str, reason: str) -> Variant:
     return Variant(name=name, precision=name, selected=False, reason=reason, **nothing)
 
 
-def _candidate(name: str, timed: Mapping[str, Any], verdict: gate.Gate) -> Candidate:
+def _candidate(name: str, measured: Mapping[str, Any], verdict: gate.Gate) -> Candidate:
+    timed, scored = measured["latency"], measured["accuracy"]
     failed = tuple(check.name for check in verdict.checks if check.verdict == verdict.verdict)
     rounds = tuple(float(np.median(samples)) / 1e6 for samples in timed["samples_ns"])
     return Candidate(
@@ -209,6 +210,7 @@ def _candidate(name: str, timed: Mapping[str, Any], verdict: gate.Gate) -> Candi
         verdict=verdict.verdict,
         p50_ms=timed["p50_ms"],
         round_p50_ms=rounds,
+        quality=scored["top1"] if scored["labelled"] else scored["agreement_fp32"],
         failed_checks=() if verdict.verdict == "pass" else failed,
     )
 

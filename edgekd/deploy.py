@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import __version__
 from edgekd.data.for_model import samples_for_model
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
@@ -16,10 +15,7 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
 
     Returns the fields of `Exported`. Raises BadInputError for weights without a card, another opset or layout.
     """
-    import onnx
-    import torch
-
-    from edgekd.export import describe_preprocessing, export
+    from edgekd.export import describe, export
 
     if input_layout not in ("nhwc", "nchw"):
         raise BadInputError(f"--layout is '{input_layout}'; expected nhwc or nchw")
@@ -43,12 +39,6 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
         opset=opset,
         input_layout=input_layout,
         tolerance=1e-3,
-        metadata={
-            "classes": card.classes,
-            "input_layout": input_layout,
-            "preprocessing": describe_preprocessing(network),
-            "weights_sha256": sha256(weights),
-            "versions": {"edgekd": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
-        },
+        metadata=describe(network, classes=card.classes, input_layout=input_layout, weights_sha256=sha256(weights)),
     )
     return asdict(exported)

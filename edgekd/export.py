@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgekd import __version__
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.network import Network
@@ -69,6 +70,19 @@ def describe_preprocessing(network: Network) -> dict[str, Any]:
     """What the graph does to the raw pixels before the first layer, JSON-ready, for the file's metadata."""
     mean, std = network.mean.flatten().tolist(), network.std.flatten().tolist()
     return {"inside_graph": True, "mean": mean, "std": std, "unit": "pixels / 255"}
+
+
+def describe(network: Network, *, classes: tuple[str, ...], input_layout: str, **origin: str) -> dict[str, Any]:
+    """What the file says of itself. origin: what it was made of, as hashes by name."""
+    import onnx
+
+    return {
+        "classes": classes,
+        "input_layout": input_layout,
+        "preprocessing": describe_preprocessing(network),
+        "versions": {"edgekd": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
+        **origin,
+    }
 
 
 def export(

@@ -1,36 +1,33 @@
-"""A recipe's stages in order; the only module that takes a recipe apart.
+"""A recipe's stages in order: the recipe is taken apart by `settings`, what they made put together by `assemble`.
 
 data -> teacher -> distill -> export -> quantize -> validate -> gate -> report -> bundle. Each expensive stage is kept
 in the run folder under the hash of all that it depends on, so that the same command goes on where it was stopped.
 """
 
-import datetime
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from edgekd import __version__, bundle, compete, data, environment, gate, models, report, targets
-from edgekd.data import Dataset
-from edgekd.errors import BadInputError, ExitCode
-from edgekd.files import sha256, write_atomic
-from edgekd.progress import Listener, Progress, silent
+from edgekd import __version__, assemble, compete, environment, gate, report, settings, targets
+from edgekd.data import Samples
+from edgekd.errors import ExitCode
+from edgekd.files import write_atomic
+from edgekd.progress import Listener, announced, silent
 from edgekd.quantize import Built, build_variants
 from edgekd.quantize.build import describe_file
 from edgekd.recipe import Recipe, dump
-from edgekd.session import SessionOptions, options_for
+from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
 
-if TYPE_CHECKING:
-    from edgekd.network import Network
+Result = TypeVar("Result")
 
 STAGES = ("teacher", "distill", "export", "quantize", "validate")
 """The stages that are kept; gate, report and bundle follow in well under a second and are made every time."""
-
 
 QUIET = ("teacher", "export")
 """The stages that say nothing of themselves while they run."""
@@ -38,7 +35,7 @@ QUIET = ("teacher", "export")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A line of the plan: whether the stage is already there, and under which key."""
+    """A line of the plan: a stage, and whether it is already there."""
 
     name: str
     cached: bool
@@ -52,219 +49,6 @@ class Outcome:
     report: dict[str, Any]
     exit_code: ExitCode
     cached: tuple[str, ...]
-
-
-class _NotCached(Exception):  # noqa: N818  a signal of the dry run, not an error
-    """A dry run came to a stage that would have to run."""
-
-
-class _Run:
-    """One recipe in one run folder. The stages call one another backwards: asking for the last one runs them all."""
-
-    def __init__(self, recipe: Recipe, folder: Path, listener: Listener, *, dry: bool = False) -> None:
-        self.recipe, self.folder, self.listener, self.dry = recipe, folder, listener, dry
-        self.store = Store(folder)
-        self.target = targets.load(recipe.validate_.target)
-        self.environment = environment.describe()
-        self.stages: dict[str, Stage] = {}
-        self.cached: list[str] = []
-        check_models(recipe)
-        self.data = load_data(recipe)
-
-    @property
-    def options(self) -> SessionOptions:
-        return options_for(self.target, cores=self.environment.cores_granted)
-
-    def stage(self, name: str, key: str, work: Callable[[], tuple[Any, list[Path]]]) -> Any:
-        """The result of a stage, from the store or made now."""
-        if name not in self.stages:
-            known = self.store.recall(name, key)
-            if known is None and self.dry:
-                raise _NotCached
-            if known is not None:
-                self.cached.append(name)
-            with nullcontext() if known or name not in QUIET else _announced(self.listener, name):
-                self.stages[name] = known or self.store.run(name, key, work)
-        return self.stages[name].result
-
-    def model_key(self) -> str:
-        """The hash of all that decides the weights; also the recipe hash inside model.onnx."""
-        import torch
-
-        recipe = self.recipe
-        own = [s.model.rpartition(":")[0] for s in (recipe.student, recipe.teacher) if s and models.is_own(s.model)]
-        weights = None if recipe.teacher is None else sha256(teacher_weights(recipe))
-        # Contents count, not where they lie: a moved folder is the same data.
-        sections = (recipe.data, recipe.teacher, recipe.student, recipe.distill)
-        return key_of(
-            [__version__, torch.__version__, torch.get_num_threads()],
-            [recipe.seed, *(section and section.model_dump(exclude={"source", "weights"}) for section in sections)],
-            [self.data.content_hash, self.data.index_hash, weights, *(sha256(Path(path)) for path in own)],
-        )
-
-    def teacher(self) -> dict[str, Any] | None:
-        if self.recipe.teacher is None:
-            return None
-
-        def work() -> tuple[Any, list[Path]]:
-            from edgekd import distill
-
-            assert self.recipe.teacher is not None
-            weights = teacher_weights(self.recipe)
-            facts = distill.measure_teacher(
-                load_teacher(self.recipe, self.data),
-                self.data,
-                model=self.recipe.teacher.model,
-                sha256=sha256(weights),
-                rho=self._rho(),
-                device=distill.choose_device(self.recipe.distill.device),
-            )
-            return asdict(facts), []
-
-        result: dict[str, Any] = self.stage("teacher", key_of("teacher", self.model_key()), work)
-        return result
-
-    def distill(self) -> dict[str, Any]:
-        self.teacher()
-        key = key_of("distill", self.model_key())
-
-        def work() -> tuple[Any, list[Path]]:
-            from edgekd import distill
-
-            settings = self.recipe.distill
-            device = distill.choose_device(settings.device)
-            result = distill.distill(
-                self.data,
-                student=self.recipe.student.model,
-                options=self.recipe.student.options,
-                method=self._method(),
-                settings=training_settings(self.recipe, precision=distill.choose_precision(settings.precision, device)),
-                folder=self.folder,
-                key=key,
-                teacher=load_teacher(self.recipe, self.data) if self.recipe.teacher else None,
-                device=device,
-                facts={"recipe_hash": self.model_key(), "seed": self.recipe.seed, "edgekd": __version__},
-                listener=self.listener,
-            )
-            return asdict(result), [self.folder / result.weights]
-
-        result: dict[str, Any] = self.stage("distill", key, work)
-        return result
-
-    def export(self) -> dict[str, Any]:
-        student = self.distill()
-        settings = self.recipe.export
-
-        def work() -> tuple[Any, list[Path]]:
-            import onnx
-            import torch
-
-            from edgekd.export import describe_preprocessing, export
-            from edgekd.network import load_student
-
-            network, card = load_student(self.folder / student["weights"])
-            exported = export(
-                network,
-                self.folder / "model.onnx",
-                images=self.data.test.images,
-                opset=settings.opset,
-                input_layout=settings.input_layout,
-                tolerance=settings.max_difference,
-                metadata={
-                    "classes": card.classes,
-                    "input_layout": settings.input_layout,
-                    "preprocessing": describe_preprocessing(network),
-                    "recipe_hash": self.model_key(),
-                    "versions": {"edgekd": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
-                },
-            )
-            return asdict(exported), [self.folder / "model.onnx"]
-
-        key = key_of("export", __version__, student["sha256"], settings.model_dump(), self.data.content_hash)
-        result: dict[str, Any] = self.stage("export", key, work)
-        return result
-
-    def quantize(self) -> list[Built]:
-        exported = self.export()
-        settings = self.recipe.quantize
-        names, _ = compete.allowed(settings.variants, self.target.precisions, self.target.name)
-
-        def work() -> tuple[Any, list[Path]]:
-            from edgekd.export import to_layout
-
-            built = build_variants(
-                self.folder / "model.onnx",
-                to_layout(self.data.calibration.images, exported["input_layout"]),
-                names=names,
-                folder=self.folder / "variants",
-                input_name=exported["input_name"],
-                per_channel=settings.per_channel,
-                calibration_method=settings.calibration_method,
-                listener=self.listener,
-            )
-            return [asdict(b) for b in built], [self.folder / "variants" / b.path for b in built if b.path]
-
-        packages = self.environment.packages
-        versions = [__version__, packages.get("onnxruntime"), packages.get("onnx")]
-        key = key_of("quantize", versions, exported["sha256"], settings.model_dump(), names, self.data.content_hash)
-        built = [Built(**one) for one in self.stage("quantize", key, work)]
-        # Paths relative to the run folder, as the report states them.
-        moved = [Built(**{**asdict(b), "path": b.path and f"variants/{b.path}"}) for b in built]
-        return [describe_file("fp32", self.folder / "model.onnx"), *moved]
-
-    def validate(self) -> dict[str, Any]:
-        built = self.quantize()
-        teacher = self.teacher()
-        settings = self.recipe.validate_
-        timing = compete.Timing(
-            rounds=settings.rounds,
-            seconds=settings.seconds,
-            min_samples=settings.min_samples,
-            batch_size=settings.batch_size,
-        )
-
-        def work() -> tuple[Any, list[Path]]:
-            from edgekd.export import to_layout
-
-            samples = compete.Samples(
-                inputs=to_layout(self.data.test.images, self.recipe.export.input_layout),
-                labels=self.data.test.labels,
-                classes=self.data.classes,
-                teacher_predictions=np.array(teacher["test_predictions"]) if teacher else None,
-            )
-            measured = compete.measure(
-                built,
-                samples,
-                self.options,
-                folder=self.folder,
-                timing=timing,
-                isa=self.environment.isa,
-                listener=self.listener,
-            )
-            return measured, []
-
-        machine = environment.fingerprint(self.environment)
-        parts = [[b.sha256 for b in built], asdict(timing), self.options.as_dict(), machine]
-        result: dict[str, Any] = self.stage("validate", key_of("validate", __version__, parts, self.model_key()), work)
-        return result
-
-    def _rho(self) -> float:
-        from edgekd.distill import resolve_rho
-
-        settings = self.recipe.distill
-        return resolve_rho(settings.rho, classes=len(self.data.classes), normalised_entropy=settings.rho_entropy)
-
-    def _method(self) -> Any:
-        from edgekd.distill import Method
-
-        settings = self.recipe.distill
-        if settings.method == "ce":
-            return Method(name="ce")
-        if settings.method == "kd":
-            weight = 0.9 if settings.kd_weight is None else settings.kd_weight
-            return Method(name="kd", temperature=settings.temperature, kd_weight=weight, ce_weight=settings.ce_weight)
-        weight = 8.0 if settings.kd_weight is None else settings.kd_weight
-        return Method(name="cist", rho=self._rho(), kd_weight=weight)
 
 
 def run(
@@ -286,20 +70,18 @@ def run(
     this = _Run(recipe, folder, listener)  # before the lock, so that bad input leaves no folder
     with locked(folder):
         write_atomic(folder / "recipe.lock.toml", dump(recipe))
-        if until is not None:
-            getattr(this, until)()
-            return _outcome(this, _header(this, origin, overrides) | _made(this), ExitCode.PASS)
-        measured = this.validate()
-        limits, sources = gate.merge_limits(
-            recipe.gate.model_dump(exclude_none=True), this.target.budgets.model_dump(exclude_none=True)
-        )
-        _, left_out = compete.allowed(recipe.quantize.variants, this.target.precisions, this.target.name)
-        variants, verdict = compete.judge(this.quantize(), measured, limits=limits, sources=sources, left_out=left_out)
-        full = _header(this, origin, overrides) | _made(this) | _verdict(variants, verdict)
-        with _announced(listener, "report"):
-            report.write(full, folder)
-            _bundle(this, variants)
-        return _outcome(this, full, gate.exit_code(verdict.verdict))
+        getattr(this, until or STAGES[-1])()
+        full = this.header(origin, overrides) | assemble.made(this.stages)
+        code = ExitCode.PASS
+        if until is None:
+            variants, verdict = this.judge()
+            full |= assemble.judged([asdict(v) for v in variants], verdict)
+            code = gate.exit_code(verdict.verdict)
+            with announced(listener, "report"):
+                report.write(full, folder)
+                inputs, isa = this.inputs(this.data.test), this.environment.isa
+                assemble.write_bundle(full, folder, inputs, target=this.target, options=this.options, isa=isa)
+    return Outcome(folder=folder, report=full, exit_code=code, cached=tuple(this.cached))
 
 
 def plan(recipe: Recipe, *, folder: Path, until: str | None = None) -> tuple[Step, ...]:
@@ -317,163 +99,159 @@ def plan(recipe: Recipe, *, folder: Path, until: str | None = None) -> tuple[Ste
     return (*steps, *(Step(name=name, cached=False) for name in rest))
 
 
-@contextmanager
-def _announced(listener: Listener, stage: str) -> Iterator[None]:
-    listener(Progress(stage=stage, done=0, total=1))
-    yield
-    listener(Progress(stage=stage, done=1, total=1))
+class _NotCached(Exception):  # noqa: N818  a signal of the dry run, not an error
+    """A dry run came to a stage that would have to run."""
 
 
-def load_data(recipe: Recipe) -> Dataset:
-    """The recipe's data in four splits."""
-    settings = recipe.data
-    return data.load(
-        settings.source,
-        seed=recipe.seed,
-        resize=settings.resize,
-        channels=settings.channels,
-        classes=settings.classes,
-        validation_fraction=settings.validation_fraction,
-        calibration_samples=settings.calibration_samples,
-        test_fraction=settings.test_fraction,
-        train_samples=settings.train_samples,
-    )
+class _Run:
+    """One recipe in one run folder. Each stage asks for those before it: asking for the last one runs them all."""
 
+    def __init__(self, recipe: Recipe, folder: Path, listener: Listener, *, dry: bool = False) -> None:
+        self.recipe, self.folder, self.listener, self.dry = recipe, folder, listener, dry
+        self.store = Store(folder)
+        self.target = targets.load(recipe.validate_.target)
+        self.environment = environment.describe()
+        self.options = options_for(self.target, cores=self.environment.cores_granted)
+        self.stages: dict[str, Stage] = {}
+        self.cached: list[str] = []
+        settings.check_models(recipe)
+        self.data = settings.load_data(recipe)
+        self.weights_key = settings.weights_key(recipe, self.data)
 
-def check_models(recipe: Recipe) -> None:
-    """Refuse an unknown network, or missing weights, before the data is read. Raises BadInputError."""
-    for section in (recipe.student, recipe.teacher):
-        if section is not None and not models.is_own(section.model):
-            models.check_name(section.model, options=section.options)
-    if recipe.teacher is not None:
-        teacher_weights(recipe)
+    def inputs(self, samples: Samples) -> npt.NDArray[np.uint8]:
+        """Images as the exported network takes them."""
+        from edgekd.export import to_layout
 
+        return to_layout(samples.images, self.recipe.export.input_layout)
 
-def teacher_weights(recipe: Recipe) -> Path:
-    """The file behind teacher.weights.
+    def stage(self, name: str, key: str, work: Callable[[], tuple[Result, list[Path]]]) -> Result:
+        """The result of a stage, from the store or made now: as JSON gives it back."""
+        if name not in self.stages:
+            known = self.store.recall(name, key)
+            if known is not None:
+                self.cached.append(name)
+            elif self.dry:
+                raise _NotCached
+            with nullcontext() if known or name not in QUIET else announced(self.listener, name):
+                self.stages[name] = known or self.store.run(name, key, work)
+        result: Result = self.stages[name].result
+        return result
 
-    Raises:
-        BadInputError: it is missing, or no teacher of that name ships with edgekd.
-    """
-    assert recipe.teacher is not None
-    weights = recipe.teacher.weights
-    if not weights.startswith("builtin:"):
-        if not Path(weights).is_file():
-            raise BadInputError(f"teacher.weights {weights}: no such file; expected a .safetensors file")
-        return Path(weights)
-    folder = Path(str(files("edgekd.models")))
-    path = folder / f"{weights.removeprefix('builtin:')}.safetensors"
-    if not path.is_file():
-        known = ", ".join(sorted(f"builtin:{p.stem}" for p in folder.glob("*.safetensors"))) or "none"
-        raise BadInputError(f"teacher.weights = '{weights}' does not ship with edgekd; known: {known}")
-    return path
+    def teacher(self) -> dict[str, Any] | None:
+        if self.recipe.teacher is None:
+            return None
 
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            return asdict(settings.teacher_facts(self.recipe, self.data)), []
 
-def load_teacher(recipe: Recipe, dataset: Dataset) -> "Network":
-    """The recipe's teacher, checked against the data."""
-    from edgekd.distill import load_teacher as load
+        return self.stage("teacher", settings.teacher_key(self.recipe, self.data), work)
 
-    settings = recipe.teacher
-    assert settings is not None
-    return load(
-        teacher_weights(recipe),
-        dataset,
-        model=settings.model,
-        options=settings.options,
-        mean=settings.mean,
-        std=settings.std,
-    )
+    def distill(self) -> dict[str, Any]:
+        self.teacher()
+        key = key_of("distill", self.weights_key)
 
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            from edgekd import distill
 
-def training_settings(recipe: Recipe, *, precision: str) -> Any:
-    """The recipe's training section as the trainer takes it."""
-    from edgekd.core.trainer import Settings
+            chosen = self.recipe.distill
+            device = distill.choose_device(chosen.device)
+            precision = distill.choose_precision(chosen.precision, device)
+            result = distill.distill(
+                self.data,
+                student=self.recipe.student.model,
+                options=self.recipe.student.options,
+                method=settings.method(self.recipe, classes=len(self.data.classes)),
+                settings=settings.training(self.recipe, precision=precision),
+                folder=self.folder,
+                key=key,
+                teacher=settings.load_teacher(self.recipe, self.data),
+                device=device,
+                facts={"recipe_hash": self.weights_key, "seed": self.recipe.seed, "edgekd": __version__},
+                listener=self.listener,
+            )
+            return asdict(result), [self.folder / result.weights]
 
-    chosen = recipe.distill
-    return Settings(
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        optimizer=chosen.optimizer,
-        learning_rate=chosen.learning_rate,
-        momentum=chosen.momentum,
-        weight_decay=chosen.weight_decay,
-        schedule=chosen.schedule,
-        warmup_epochs=chosen.warmup_epochs,
-        milestones=chosen.milestones,
-        step_factor=chosen.step_factor,
-        clip_norm=chosen.clip_norm,
-        precision=precision,
-        crop_padding=recipe.data.crop_padding if "crop" in recipe.data.augment else 0,
-        flip="flip" in recipe.data.augment,
-        seed=recipe.seed,
-    )
+        return self.stage("distill", key, work)
 
+    def export(self) -> dict[str, Any]:
+        student = self.distill()
+        chosen = self.recipe.export
 
-def _header(this: _Run, origin: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    dataset = this.data
-    return {
-        "schema_version": report.SCHEMA_VERSION,
-        "name": this.recipe.name,
-        "edgekd_version": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "recipe": {
-            "path": origin,
-            "sha256": key_of(this.recipe.model_dump(by_alias=True)),
-            "overrides": list(overrides),
-            "values": this.recipe.model_dump(mode="json", by_alias=True),
-        },
-        "environment": this.environment.as_dict(),
-        "target": this.target.model_dump(mode="json"),
-        "data": {
-            "source": dataset.source,
-            "classes": list(dataset.classes),
-            "counts": dataset.counts(),
-            "input_shape": list(dataset.input_shape),
-            "index_hash": dataset.index_hash,
-            "content_hash": dataset.content_hash,
-            "repeated": dataset.repeated,
-        },
-    }
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            from edgekd.export import describe, export
+            from edgekd.network import load_student
 
+            network, card = load_student(self.folder / student["weights"])
+            exported = export(
+                network,
+                self.folder / "model.onnx",
+                images=self.data.test.images,
+                opset=chosen.opset,
+                input_layout=chosen.input_layout,
+                tolerance=chosen.max_difference,
+                metadata=describe(
+                    network, classes=card.classes, input_layout=chosen.input_layout, recipe_hash=self.weights_key
+                ),
+            )
+            return asdict(exported), [self.folder / "model.onnx"]
 
-def _made(this: _Run) -> dict[str, Any]:
-    results = {name: stage.result for name, stage in this.stages.items()}
-    return {
-        "teacher": results.get("teacher"),
-        "student": results.get("distill"),
-        "export": results.get("export"),
-        "variants": [],
-        "gate": None,
-        "timings": {name: stage.seconds for name, stage in this.stages.items()},
-    }
+        key = key_of("export", __version__, student["sha256"], chosen.model_dump(), self.data.content_hash)
+        return self.stage("export", key, work)
 
+    def quantize(self) -> list[Built]:
+        exported = self.export()
+        chosen = self.recipe.quantize
+        names, _ = compete.allowed(chosen.variants, self.target.precisions, self.target.name)
 
-def _verdict(variants: tuple[compete.Variant, ...], verdict: gate.Gate) -> dict[str, Any]:
-    selected = next(v.name for v in variants if v.selected)
-    return {
-        "variants": [asdict(v) for v in variants],
-        "gate": asdict(verdict) | {"variant": selected, "exit_code": int(gate.exit_code(verdict.verdict))},
-    }
+        def work() -> tuple[list[dict[str, Any]], list[Path]]:
+            built = build_variants(
+                self.folder / "model.onnx",
+                self.inputs(self.data.calibration),
+                names=names,
+                folder=self.folder / "variants",
+                input_name=exported["input_name"],
+                per_channel=chosen.per_channel,
+                calibration_method=chosen.calibration_method,
+                listener=self.listener,
+            )
+            return [asdict(b) for b in built], [self.folder / "variants" / b.path for b in built if b.path]
 
+        versions = [__version__, *map(self.environment.packages.get, ("onnxruntime", "onnx"))]
+        key = key_of("quantize", versions, exported["sha256"], chosen.model_dump(), names, self.data.content_hash)
+        built = [Built(**one) for one in self.stage("quantize", key, work)]
+        # Paths relative to the run folder, as the report states them.
+        moved = [Built(**{**asdict(b), "path": b.path and f"variants/{b.path}"}) for b in built]
+        return [describe_file("fp32", self.folder / "model.onnx"), *moved]
 
-def _outcome(this: _Run, full: dict[str, Any], code: ExitCode) -> Outcome:
-    return Outcome(folder=this.folder, report=full, exit_code=code, cached=tuple(this.cached))
+    def validate(self) -> dict[str, Any]:
+        built = self.quantize()
+        teacher = self.teacher()
+        timing = settings.timing(self.recipe)
 
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            samples = compete.Samples(
+                inputs=self.inputs(self.data.test),
+                labels=self.data.test.labels,
+                classes=self.data.classes,
+                teacher_predictions=np.array(teacher["test_predictions"]) if teacher else None,
+            )
+            isa, listener = self.environment.isa, self.listener
+            return compete.measure(
+                built, samples, self.options, folder=self.folder, timing=timing, isa=isa, listener=listener
+            ), []
 
-def _bundle(this: _Run, variants: tuple[compete.Variant, ...]) -> None:
-    from edgekd.export import to_layout
+        machine = environment.fingerprint(self.environment)
+        parts = [[b.sha256 for b in built], asdict(timing), self.options.as_dict(), machine]
+        return self.stage("validate", key_of("validate", __version__, parts, self.weights_key), work)
 
-    selected = next(v for v in variants if v.selected)
-    assert selected.path is not None
-    spread = np.linspace(0, len(this.data.test) - 1, min(16, len(this.data.test)), dtype=np.int64)
-    bundle.write(
-        this.folder / "bundle",
-        model=this.folder / selected.path,
-        variant=selected.name,
-        options=this.options,
-        classes=this.data.classes,
-        target_toml=targets.dump(this.target),
-        reports=[this.folder / file for file in report.FILES],
-        inputs=to_layout(this.data.test.images[spread], this.recipe.export.input_layout),
-        isa=this.environment.isa,
-    )
+    def judge(self) -> tuple[tuple[compete.Variant, ...], gate.Gate]:
+        limits, sources = gate.merge_limits(
+            self.recipe.gate.model_dump(exclude_none=True), self.target.budgets.model_dump(exclude_none=True)
+        )
+        _, left_out = compete.allowed(self.recipe.quantize.variants, self.target.precisions, self.target.name)
+        return compete.judge(self.quantize(), self.validate(), limits=limits, sources=sources, left_out=left_out)
+
+    def header(self, origin: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+        facts = assemble.data_facts(self.data)
+        header = assemble.header(self.recipe.name, machine=self.environment, target=self.target, data=facts)
+        return header | {"recipe": assemble.recipe_facts(self.recipe, origin=origin, overrides=overrides)}

@@ -1,13 +1,10 @@
 """On-device preparation of an ONNX file that is already there: quantize, validate, no recipe, no torch."""
 
-import datetime
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgekd import __version__, bundle, compete, environment, gate, report, session, targets
+from edgekd import assemble, compete, environment, gate, report, session, targets
 from edgekd.data.for_model import ModelSamples, samples_for_model
 from edgekd.errors import BadInputError, ExitCode
 from edgekd.files import write_atomic
@@ -17,7 +14,6 @@ from edgekd.quantize.build import describe_file
 from edgekd.recipe import ALL_PRECISIONS
 from edgekd.session import Facts, SessionOptions
 from edgekd.store import locked
-from edgekd.targets import Target
 
 
 def quantize_file(
@@ -37,7 +33,7 @@ def quantize_file(
     calibrates, the other is evaluated; they share no sample. limits: beside `default_limits`, which they override.
 
     Raises:
-        EdgekdError: bad model or data, a missing provider.
+        EdgekdError: bad model or data, outputs that are not finite, a missing provider.
     """
     profile = targets.load(target)
     machine = environment.describe()
@@ -45,6 +41,9 @@ def quantize_file(
     known = model_facts(model, options)
     found = load_samples(source, known)
     checked = replace(found, inputs=session.check_inputs(found.inputs, known, model))
+    why = compete.why_not(model, checked.inputs, options)  # before it calibrates anything
+    if why is not None:
+        raise BadInputError(f"model {model}: {why}")
     calibration, held_out = checked.halves(calibration_samples=calibration_samples)
     names, left_out = compete.allowed(ALL_PRECISIONS, profile.precisions, profile.name)
     with locked(folder):
@@ -68,15 +67,12 @@ def quantize_file(
             profile.budgets.model_dump(exclude_none=True),
         )
         variants, verdict = compete.judge(built, measured, limits=merged, sources=sources, left_out=left_out)
-        code = gate.exit_code(verdict.verdict)
-        full = _header(model, profile, machine) | {
-            "data": _data_facts(source, calibration, held_out),
-            "variants": [asdict(v) for v in variants],
-            "gate": asdict(verdict) | {"variant": next(v.name for v in variants if v.selected), "exit_code": int(code)},
-        }
+        data = _data_facts(source, held_out, calibration=len(calibration.inputs))
+        full = assemble.header(model.stem, machine=machine, target=profile, data=data)
+        full |= assemble.judged([asdict(v) for v in variants], verdict)
         report.write(full, folder)
-        _bundle(full, folder, held_out, options=options, profile=profile, isa=machine.isa)
-    return full, code
+        assemble.write_bundle(full, folder, held_out.inputs, target=profile, options=options, isa=machine.isa)
+    return full, gate.exit_code(verdict.verdict)
 
 
 def validate_file(
@@ -123,14 +119,14 @@ def validate_file(
         limits=merged,
         sources=sources,
     )
-    code = gate.exit_code(verdict.verdict)
     variant = asdict(built[-1]) | {"precision": "model", "selected": True, "reason": "the file that was named"}
-    full = _header(model, profile, machine) | {
-        "data": {"source": str(source), "classes": list(found.classes), "counts": {"test": len(found.inputs)}},
-        "variants": [variant | results | {"path": str(model), "gate": asdict(verdict)}],
-        "gate": asdict(verdict) | {"variant": "model", "exit_code": int(code)},
-    }
-    return full, code
+    variants = [variant | results | {"path": str(model), "gate": asdict(verdict)}]
+    if baseline is not None:
+        beside = asdict(built[0]) | {"precision": "fp32", "selected": False, "reason": "what it is compared with"}
+        beside |= {name: measured["fp32"][name] for name in ("accuracy", "latency")}
+        variants.insert(0, beside | {"path": str(baseline), "gate": None})
+    full = assemble.header(model.stem, machine=machine, target=profile, data=_data_facts(source, found))
+    return full | assemble.judged(variants, verdict), gate.exit_code(verdict.verdict)
 
 
 def model_facts(model: Path, options: SessionOptions) -> Facts:
@@ -169,49 +165,6 @@ def _self_contained(model: Path) -> bytes:
     return raw
 
 
-def _header(model: Path, profile: Target, machine: environment.Environment) -> dict[str, Any]:
-    return {
-        "schema_version": report.SCHEMA_VERSION,
-        "name": model.stem,
-        "edgekd_version": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "recipe": None,
-        "environment": machine.as_dict(),
-        "target": profile.model_dump(mode="json"),
-        "teacher": None,
-        "student": None,
-        "export": None,
-        "timings": {},
-    }
-
-
-def _data_facts(source: Path, calibration: ModelSamples, held_out: ModelSamples) -> dict[str, Any]:
-    return {
-        "source": str(source),
-        "classes": list(held_out.classes),
-        "counts": {"calibration": len(calibration.inputs), "test": len(held_out.inputs)},
-    }
-
-
-def _bundle(
-    full: dict[str, Any],
-    folder: Path,
-    held_out: ModelSamples,
-    *,
-    options: SessionOptions,
-    profile: Target,
-    isa: str,
-) -> None:
-    chosen = next(v for v in full["variants"] if v["selected"])
-    spread = np.linspace(0, len(held_out.inputs) - 1, min(16, len(held_out.inputs)), dtype=np.int64)
-    bundle.write(
-        folder / "bundle",
-        model=folder / chosen["path"],
-        variant=chosen["name"],
-        options=options,
-        classes=held_out.classes,
-        target_toml=targets.dump(profile),
-        reports=[folder / file for file in report.FILES],
-        inputs=held_out.inputs[spread],
-        isa=isa,
-    )
+def _data_facts(source: Path, evaluated: ModelSamples, **others: int) -> dict[str, Any]:
+    counts = others | {"test": len(evaluated.inputs)}
+    return {"source": str(source), "classes": list(evaluated.classes), "counts": counts}

@@ -62,6 +62,7 @@ def run(
     settings: Settings = SETTINGS,
     listener: Callable[[Progress], None] = silent,
     student: str = "resnet8",
+    device: torch.device | None = None,
 ) -> Distilled:
     return distill(
         data,
@@ -72,6 +73,7 @@ def run(
         folder=folder,
         key="key",
         teacher=teacher,
+        device=device,
         facts={"seed": settings.seed},
         listener=listener,
     )
@@ -270,6 +272,21 @@ def test_cuda_asked_for_and_not_there_is_a_fault_of_the_environment() -> None:
     with pytest.raises(EnvironmentFault, match="torch sees no CUDA device; install a CUDA build of torch, or set"):
         choose_device("cuda")
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_student_trains_on_cuda_in_the_precision_that_auto_chooses(
+    dataset: Dataset, teacher: Network, tmp_path: Path
+) -> None:
+    device = choose_device("auto")
+    assert device == choose_device("cuda")
+    precision = choose_precision("auto", device)
+    assert precision == ("bf16" if torch.cuda.is_bf16_supported() else "fp32")
+    made = run(dataset, tmp_path, teacher, settings=replace(SETTINGS, precision=precision), device=device)
+    assert (made.device, made.precision) == ("cuda", precision)
+    assert all(math.isfinite(epoch.loss) for epoch in made.history)
+    assert math.isfinite(made.logit_max)
 
 
 def test_precision_auto_is_fp32_on_a_cpu_and_what_was_asked_for_stays() -> None:

@@ -193,7 +193,7 @@ def test_a_batch_larger_than_the_data_is_refused(pixel_net: Path, images: np.nda
 def test_the_child_loads_no_torch_and_not_even_onnx(pixel_net: Path, images: np.ndarray) -> None:
     request = {"path": str(pixel_net), "dtype": "uint8", "shape": [1, 8, 8, 8, 1], "options": OPTIONS.as_dict()}
     header = json.dumps(request | {"seconds": 0.001, "min_samples": 10}).encode()
-    program = "import sys; from edgekd.latency import main; main(); print(*sys.modules, file=sys.stderr)"
+    program = "import sys; from edgekd.latency.child import main; main(); print(*sys.modules, file=sys.stderr)"
     child = subprocess.run(
         [sys.executable, "-P", "-c", program], input=header + b"\n" + images.tobytes(), capture_output=True, check=True
     )

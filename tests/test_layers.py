@@ -47,6 +47,8 @@ LAYERS = {
     "edgekd.starter": "composition",
     "edgekd.deploy": "composition",
     "edgekd.rebundle": "composition",
+    "edgekd.settings": "whole",
+    "edgekd.assemble": "whole",
     "edgekd.prepare": "whole",
     "edgekd.pipeline": "whole",
     "edgekd.cli": "cli",
@@ -66,7 +68,7 @@ MAY_IMPORT = {
     "stage": PARTS,
     "recipe": {"errors", "data"},
     "composition": PARTS | {"stage", "composition"},
-    "whole": PARTS | {"stage", "composition", "recipe"},
+    "whole": PARTS | {"stage", "composition", "recipe", "whole"},
     "cli": PARTS | {"stage", "composition", "recipe", "whole"},
 }
 """Layer -> the layers it may import. Within one line of LAYERS everything is allowed."""
@@ -94,6 +96,8 @@ TORCH_FREE = (
     "edgekd.compete",
     "edgekd.starter",
     "edgekd.rebundle",
+    "edgekd.settings",
+    "edgekd.assemble",
     "edgekd.prepare",
     "edgekd.pipeline",
     "edgekd.cli.app",

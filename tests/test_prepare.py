@@ -179,7 +179,8 @@ def test_one_file_is_compared_with_the_baseline_that_is_named(
 ) -> None:
     model = prepared[2] / "int8-u8s8.onnx"
     full, _ = validate_file(model, source=labelled, target=target, limits=LIMITS, timing=QUICK, baseline=pixel_net)
-    accuracy = full["variants"][0]["accuracy"]
+    assert [v["name"] for v in full["variants"]] == ["fp32", "model"]
+    accuracy = full["variants"][1]["accuracy"]
     assert accuracy["agreement_fp32"] > 0.9
     assert accuracy["top1_drop_low"] < accuracy["top1_drop_high"]
     with pytest.raises(BadInputError, match="expects float32"):

@@ -1,5 +1,6 @@
 """A folder of images in class folders, decoded once into raw pixels."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ def read_folder(folder: Path, *, resize: tuple[int, int] | None, channels: int |
     resize: (height, width), bilinear with antialiasing. channels: 1 or 3; None takes 1 when every image is grey.
 
     Raises:
-        BadInputError: no class folders, other folders beside train/ and test/, an unreadable image, mixed sizes
-            without `resize`.
+        BadInputError: no class folders or one whose name is not UTF-8, other folders beside train/ and test/, an
+            unreadable image, mixed sizes without `resize`.
         EnvironmentFault: pillow is not installed.
     """
     parts = folder / "train", folder / "test"
@@ -71,7 +72,16 @@ def class_folders(folder: Path) -> tuple[str, ...]:
 def _folders(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder; expected a folder with one folder of images a class")
-    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as err:  # Linux keeps any bytes as a name; a report, a recipe or JSON does not
+            raise BadInputError(
+                f"{folder}: found a folder whose name is not UTF-8, {os.fsencode(name)!r}; expected the name of a "
+                "class; rename it"
+            ) from err
+    return names
 
 
 def _read(folder: Path, classes: tuple[str, ...], *, resize: tuple[int, int] | None, channels: int | None) -> Samples:

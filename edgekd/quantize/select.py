@@ -5,15 +5,22 @@ from dataclasses import dataclass
 
 RANK = {"pass": 0, "inconclusive": 1, "fail": 2}
 
+TIE = 0.02
+"""Medians within 2 % are a tie, which accuracy decides: fresh processes of one file differ by about as much."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A measured variant. round_p50_ms: the median of each round, in the order in which all variants took turns."""
+    """A measured variant. round_p50_ms: the median of each round, in the order in which all variants took turns.
+
+    quality: top-1, or agreement with fp32 where there are no labels; a fraction.
+    """
 
     name: str
     verdict: str
     p50_ms: float
     round_p50_ms: tuple[float, ...]
+    quality: float = 0.0
     failed_checks: tuple[str, ...] = ()
 
 
@@ -29,14 +36,15 @@ def choose(candidates: Sequence[Candidate], *, baseline: str = "fp32") -> Choice
     """The fastest candidate of the best verdict; a variant beats the baseline only if it was faster in every round.
 
     The rounds of all variants are interleaved, so round i of one met the machine in about the state of round i of
-    another: a single slow phase cannot make a winner. When nothing beats the baseline, the baseline ships.
+    another: a single slow phase cannot make a winner. Of those as fast as the fastest, within 2 %, the most accurate
+    ships. When nothing beats the baseline, the baseline ships.
     """
     best = min(RANK[c.verdict] for c in candidates)
     fit = sorted((c for c in candidates if RANK[c.verdict] == best), key=lambda c: c.p50_ms)
     base = next((c for c in candidates if c.name == baseline), None)
-    winner = fit[0]
     if base is not None and RANK[base.verdict] == best:
-        winner = next((c for c in fit if c is not base and _faster(c, base)), base)
+        fit = [c for c in fit if c is not base and _faster(c, base)] or [base]
+    winner = max((c for c in fit if c.p50_ms <= (1 + TIE) * fit[0].p50_ms), key=lambda c: c.quality)
     return Choice(selected=winner.name, reasons={c.name: _reason(c, winner, base, best) for c in candidates})
 
 
@@ -53,6 +61,8 @@ def _reason(candidate: Candidate, winner: Candidate, base: Candidate | None, bes
     rival = base is not None and base is not candidate and RANK[base.verdict] == best
     if base is not None and rival and not _faster(candidate, base):
         return f"{candidate.p50_ms / base.p50_ms:.2f} times {base.name}'s latency: not faster in every round"
+    if candidate.p50_ms <= (1 + TIE) * winner.p50_ms and candidate.quality <= winner.quality:
+        return f"as fast as {winner.name} within {TIE:.0%}, and no more accurate"
     return f"{candidate.p50_ms / winner.p50_ms:.2f} times the latency of {winner.name}"
 
 

@@ -85,13 +85,18 @@ def _student_line(report: Mapping[str, Any]) -> str:
 
 def _footnote(report: Mapping[str, Any]) -> str:
     variant, target = chosen(report), report["target"]
-    parts = [machine(report, variant), f"edgekd {report['edgekd_version']}"]
+    parts = [machine(report, variant), f"edgekd {report['edgekd_version']}", _overrides(report)]
     if target.get("proxy"):
         parts.append(
             f"Proxy for {target.get('name', DASH)}: shows {_sentence(target.get('shows'))}; "
             f"does not show {_sentence(target.get('does_not_show'))}"
         )
     return "<sub>" + escape(". ".join(part.rstrip(".") for part in parts if part)) + ".</sub>"
+
+
+def _overrides(report: Mapping[str, Any]) -> str:
+    changed = (report["recipe"] or {}).get("overrides") or ()
+    return "Not the recipe as it is written: " + " ".join(f"--set {text}" for text in changed) if changed else ""
 
 
 def _sentence(text: Any) -> str:

@@ -81,7 +81,8 @@ def test_a_dry_run_tells_what_is_cached_and_writes_nothing(finished: Finished, t
         ("validate.seconds=0.1", ("validate",)),
         ("quantize.per_channel=false", ("quantize", "validate")),
         ("export.max_difference=0.01", ("export", "quantize", "validate")),
-        ("distill.epochs=1", STAGES),
+        ("distill.epochs=1", STAGES[1:]),
+        ("distill.rho=1.5", STAGES),
         ("seed=1", STAGES),
     ],
 )
@@ -116,6 +117,8 @@ def test_a_change_of_the_gate_alone_judges_again(
     assert answer.code == code
     assert f"not run again: {', '.join(STAGES)}" in answer.err
     assert verdict.upper() in answer.out
+    note = " (the gate failed: for inspection, not to ship)" if verdict == "fail" else ""
+    assert answer.out.endswith(f"bundle  {folder / 'bundle'}{note}\n")
     report = json.loads((folder / "report.json").read_text())
     assert report["gate"]["verdict"] == verdict and report["gate"]["exit_code"] == code
     assert report["recipe"]["overrides"] == [limit]

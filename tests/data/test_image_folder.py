@@ -1,6 +1,7 @@
 """Folders of images: what is read, and every picture or folder that cannot be."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_class_names_with_spaces_unicode_and_markup_are_kept_as_they_are(tmp_pat
     for name in names:
         put(tmp_path / name / "bild 1 ü.png")
     assert read(tmp_path).classes == tuple(sorted(names))
+
+
+def test_a_class_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "1.png")
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    except OSError:
+        pytest.skip("this file system keeps UTF-8 names only")
+    with pytest.raises(BadInputError, match=r"name is not UTF-8, b'caf\\xe9'; expected the name of a class; rename it"):
+        read(tmp_path)
 
 
 def test_hidden_folders_and_other_files_are_no_classes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What ships is the fastest of the fittest, the baseline in doubt, and every other one is told why."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -111,3 +112,17 @@ def test_what_ships_has_the_best_verdict_and_all_have_a_reason(verdicts: tuple[s
         fit = [c for c in candidates if rank[c.verdict] == min(rank[v] for v in verdicts)]
         assert choice.selected == min(fit, key=lambda c: c.p50_ms).name
         assert all(choice.reasons[c.name] for c in candidates)
+
+
+def test_of_two_equally_fast_variants_the_more_accurate_ships() -> None:
+    quick = replace(candidate("7bit", (1.99, 1.99)), quality=0.90)
+    exact = replace(candidate("u8s8", (2.0, 2.0)), quality=0.91)
+    choice = choose([candidate("fp32", (4, 4)), quick, exact])
+    assert choice.selected == "u8s8"
+    assert choice.reasons["7bit"] == "as fast as u8s8 within 2%, and no more accurate"
+
+
+def test_a_variant_slower_by_more_than_a_tie_does_not_ship_for_its_accuracy() -> None:
+    quick = replace(candidate("7bit", (1.9, 1.9)), quality=0.90)
+    exact = replace(candidate("u8s8", (2.0, 2.0)), quality=0.99)
+    assert choose([candidate("fp32", (4, 4)), quick, exact]).selected == "7bit"

@@ -113,6 +113,15 @@ def test_a_file_that_was_brought_goes_by_the_name_of_the_report() -> None:
     assert headline(report) == "tinynet ships on x86-1t"
 
 
+def test_overrides_of_the_recipe_stand_in_the_footnote() -> None:
+    report = build()
+    report["recipe"]["overrides"] = ["distill.epochs=10", "data.source=<b>|x"]
+    footnote = render_markdown(report).splitlines()[-1]
+    assert r"--set distill.epochs=10 --set data.source=&lt;b&gt;\|x" in footnote
+    for recipe in (None, report["recipe"] | {"overrides": []}):
+        assert "--set" not in render_markdown(report | {"recipe": recipe})
+
+
 def test_without_limits_nothing_is_judged() -> None:
     report = build()
     report["gate"] |= {"verdict": "inconclusive", "checks": []}

@@ -1,0 +1,106 @@
+"""Puts together what a run leaves: the sections of report.json, and the bundle of the variant that was chosen."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd import __version__, bundle, gate, report, targets
+from edgekd.data import Dataset
+from edgekd.environment import Environment
+from edgekd.recipe import Recipe
+from edgekd.session import SessionOptions
+from edgekd.store import Stage, key_of
+from edgekd.targets import Target
+
+BUNDLED_SAMPLES = 16
+
+
+def header(name: str, *, machine: Environment, target: Target, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Every section of a report; those that a run may do without are empty, to be replaced."""
+    return {
+        "schema_version": report.SCHEMA_VERSION,
+        "name": name,
+        "edgekd_version": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "recipe": None,
+        "environment": machine.as_dict(),
+        "target": target.model_dump(mode="json"),
+        "data": dict(data),
+        "teacher": None,
+        "student": None,
+        "export": None,
+        "variants": [],
+        "gate": None,
+        "timings": {},
+    }
+
+
+def recipe_facts(recipe: Recipe, *, origin: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The section `recipe`. origin: the file as it was named; overrides: `section.key=value`, applied already."""
+    return {
+        "path": origin,
+        "sha256": key_of(recipe.model_dump(by_alias=True)),
+        "overrides": list(overrides),
+        "values": recipe.model_dump(mode="json", by_alias=True),
+    }
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """The section `data`."""
+    return {
+        "source": dataset.source,
+        "classes": list(dataset.classes),
+        "counts": dataset.counts(),
+        "input_shape": list(dataset.input_shape),
+        "index_hash": dataset.index_hash,
+        "content_hash": dataset.content_hash,
+        "repeated": dataset.repeated,
+    }
+
+
+def made(stages: Mapping[str, Stage]) -> dict[str, Any]:
+    """The sections of the stages that ran, and how long each took."""
+    sections = {"teacher": "teacher", "student": "distill", "export": "export"}
+    results = {name: stages[stage].result for name, stage in sections.items() if stage in stages}
+    return results | {"timings": {name: stage.seconds for name, stage in stages.items()}}
+
+
+def judged(variants: Sequence[Mapping[str, Any]], verdict: gate.Gate) -> dict[str, Any]:
+    """The sections `variants` and `gate`. verdict: of the variant that is selected."""
+    selected = next(variant["name"] for variant in variants if variant["selected"])
+    code = int(gate.exit_code(verdict.verdict))
+    return {"variants": list(variants), "gate": asdict(verdict) | {"variant": selected, "exit_code": code}}
+
+
+def write_bundle(
+    full: Mapping[str, Any],
+    folder: Path,
+    inputs: npt.NDArray[Any],
+    *,
+    target: Target,
+    options: SessionOptions,
+    isa: str,
+) -> None:
+    """Bundle the selected variant of the report `full`, both in `folder`, into folder/bundle.
+
+    inputs: (n, ...) test samples in the network's own layout and type; 16 spread over them are bundled, their order
+    may be by class.
+    """
+    selected = next(variant for variant in full["variants"] if variant["selected"])
+    spread = np.linspace(0, len(inputs) - 1, min(BUNDLED_SAMPLES, len(inputs)), dtype=np.int64)
+    bundle.write(
+        folder / "bundle",
+        model=folder / selected["path"],
+        variant=selected["name"],
+        options=options,
+        classes=tuple(full["data"]["classes"]),
+        target_toml=targets.dump(target),
+        reports=[folder / file for file in report.FILES],
+        inputs=inputs[spread],
+        isa=isa,
+    )

@@ -1,0 +1,91 @@
+"""What a recipe says reaches the stages, and each key changes with what its result depends on and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekd import settings
+from edgekd.errors import BadInputError
+from edgekd.recipe import Recipe, parse
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def document(npz_file: Path) -> dict[str, Any]:
+    weights = npz_file.parent / "teacher.safetensors"
+    weights.write_bytes(b"weights")
+    return {
+        "name": "small",
+        "data": {"source": str(npz_file), "calibration_samples": 12},
+        "student": {"model": "resnet8"},
+        "teacher": {"model": "resnet8", "weights": str(weights)},
+    }
+
+
+def changed(document: dict[str, Any], section: str, **values: object) -> Recipe:
+    return parse(document | {section: document.get(section, {}) | values}, origin="test")
+
+
+def keys(recipe: Recipe) -> tuple[str, str]:
+    data = settings.load_data(recipe)
+    return settings.teacher_key(recipe, data), settings.weights_key(recipe, data)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "measured_again"),
+    [
+        ("distill", {"epochs": 1}, False),
+        ("distill", {"learning_rate": 0.5}, False),
+        ("data", {"augment": "none"}, False),
+        ("student", {"model": "resnet20"}, False),
+        ("distill", {"rho": 1.5}, True),
+        ("data", {"train_samples": 30}, True),
+        ("teacher", {"model": "resnet20"}, True),
+    ],
+)
+def test_the_student_is_trained_again_and_the_teacher_measured_again_where_it_depends_on_it(
+    section: str, values: dict[str, object], measured_again: bool, document: dict[str, Any]
+) -> None:
+    teacher, weights = keys(parse(document, origin="test"))
+    teacher_after, weights_after = keys(changed(document, section, **values))
+    assert weights_after != weights
+    assert (teacher_after != teacher) == measured_again
+
+
+def test_moved_files_are_the_same_and_other_bytes_are_not(document: dict[str, Any], tmp_path: Path) -> None:
+    before = keys(parse(document, origin="test"))
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(b"weights")
+    assert keys(changed(document, "teacher", weights=str(moved))) == before
+    moved.write_bytes(b"weightz")
+    after = keys(changed(document, "teacher", weights=str(moved)))
+    assert after[0] != before[0] and after[1] != before[1]
+
+
+def test_a_method_without_a_weight_gets_its_own(document: dict[str, Any]) -> None:
+    cist = settings.method(parse(document, origin="test"), classes=3)
+    assert (cist.name, cist.kd_weight, cist.temperature) == ("cist", 8.0, None)
+    assert cist.rho == settings.rho(parse(document, origin="test"), classes=3)
+    kd = settings.method(changed(document, "distill", method="kd"), classes=3)
+    assert (kd.name, kd.kd_weight, kd.rho) == ("kd", 0.9, None)
+    given = settings.method(changed(document, "distill", method="kd", kd_weight=0.5, temperature=2.0), classes=3)
+    assert (given.kd_weight, given.temperature) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(("augment", "cropped", "flipped"), [("none", False, False), ("crop-flip", True, True)])
+def test_augmentation_reaches_the_trainer(augment: str, cropped: bool, flipped: bool, document: dict[str, Any]) -> None:
+    made = settings.training(changed(document, "data", augment=augment), precision="fp32")
+    assert (made.crop_padding > 0, made.flip) == (cropped, flipped)
+
+
+def test_missing_weights_are_refused_before_the_data_is_read(document: dict[str, Any]) -> None:
+    for weights, message in (("gone.safetensors", "no such file"), ("builtin:nobody", "does not ship with edgekd")):
+        with pytest.raises(BadInputError, match=message):
+            settings.check_models(changed(document, "teacher", weights=weights))
+
+
+def test_timing_is_the_recipes(document: dict[str, Any]) -> None:
+    timing = settings.timing(changed(document, "validate", rounds=2, seconds=0.5, min_samples=40, batch_size=4))
+    assert (timing.rounds, timing.seconds, timing.min_samples, timing.batch_size) == (2, 0.5, 40, 4)
