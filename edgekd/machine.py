@@ -36,8 +36,8 @@ ARM64_MACHINES = ("aarch64", "arm64")
 def share_cores() -> None:
     """Make OpenMP's threads, torch's on a CPU, sleep soon while they wait for one another; call it before torch loads.
 
-    By default they spin for a long time: beside one other busy process on two cores a training then ran at a ninth of
-    its speed, against a half with this, and alone it is as fast. What the user set stays.
+    By default they spin for long, which beside another busy process costs much of the speed, alone nothing to speak of
+    (benchmarks/README.md has the numbers). What the user set stays.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "1000"
