@@ -166,6 +166,7 @@ def check_file(path: Path) -> None:
         BadInputError: with what was found.
     """
     import onnx
+    from google.protobuf.message import DecodeError  # protobuf is how onnx reads its files
 
     if not path.is_file():
         raise BadInputError(f"model {path}: no such file; expected an .onnx file")
@@ -173,11 +174,7 @@ def check_file(path: Path) -> None:
         raise BadInputError(f"model {path}: is empty; expected an .onnx file")
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (ValueError, OSError, RuntimeError) as err:
-        raise BadInputError(f"model {path}: not a whole ONNX file ({err})") from err
-    except Exception as err:
-        if type(err).__name__ != "DecodeError":  # protobuf's, which is not ours to import
-            raise
+    except (ValueError, OSError, RuntimeError, DecodeError) as err:
         raise BadInputError(f"model {path}: not a whole ONNX file ({err})") from err
     if not model.graph.node:
         raise BadInputError(f"model {path}: has no nodes; expected an ONNX network")
