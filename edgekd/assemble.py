@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def write_bundle(
         folder / "bundle",
         model=folder / selected["path"],
         variant=selected["name"],
-        options=options,
+        options=replace(options, threads=options.threads_requested),  # the device's own, not this machine's cores
         classes=tuple(full["data"]["classes"]),
         target_toml=targets.dump(target),
         reports=[folder / file for file in report.FILES],

@@ -17,6 +17,9 @@ from edgekd.session import SessionOptions, check_inputs, facts, open_session, ru
 BASELINE = "fp32"
 EVALUATION_BATCH = 64
 
+BATCH_DEPENDENT = "int8-dynamic"
+"""Takes its ranges from whatever shares the batch, so it is scored as a device runs it: one sample at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
@@ -130,8 +133,9 @@ def score(
     for index, (name, path) in enumerate(paths.items()):
         listener(Progress(stage="accuracy", done=index, total=len(paths), note=name))
         session = open_session(path, options)
-        outputs = accuracy.evaluate(runner(session, facts(session, path)), inputs, batch_size=EVALUATION_BATCH)
+        batch_size = 1 if name == BATCH_DEPENDENT else EVALUATION_BATCH
         try:
+            outputs = accuracy.evaluate(runner(session, facts(session, path)), inputs, batch_size=batch_size)
             predicted = accuracy.predictions(outputs)
         except BadInputError as err:
             if reference is None:

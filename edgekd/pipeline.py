@@ -67,6 +67,8 @@ def run(
     Raises:
         EdgekdError: with the exit code; what was finished before stays and is used by the next run.
     """
+    if until is None:
+        report.check_packages()
     this = _Run(recipe, folder, listener)  # before the lock, so that bad input leaves no folder
     with locked(folder):
         write_atomic(folder / "recipe.lock.toml", dump(recipe))
@@ -117,6 +119,10 @@ class _Run:
         settings.check_models(recipe)
         self.data = settings.load_data(recipe)
         self.weights_key = settings.weights_key(recipe, self.data)
+
+    def versions(self, *packages: str) -> list[str | None]:
+        """The versions that a stage's files depend on, edgekd's own first."""
+        return [__version__, *map(self.environment.packages.get, packages)]
 
     def inputs(self, samples: Samples) -> npt.NDArray[np.uint8]:
         """Images as the exported network takes them."""
@@ -195,7 +201,8 @@ class _Run:
             )
             return asdict(exported), [self.folder / "model.onnx"]
 
-        key = key_of("export", __version__, student["sha256"], chosen.model_dump(), self.data.content_hash)
+        parts = [student["sha256"], chosen.model_dump(), self.data.content_hash, self.weights_key]
+        key = key_of("export", self.versions("torch", "onnx", "onnxscript", "onnxruntime"), parts)
         return self.stage("export", key, work)
 
     def quantize(self) -> list[Built]:
@@ -216,7 +223,7 @@ class _Run:
             )
             return [asdict(b) for b in built], [self.folder / "variants" / b.path for b in built if b.path]
 
-        versions = [__version__, *map(self.environment.packages.get, ("onnxruntime", "onnx"))]
+        versions = self.versions("onnx", "onnxruntime", "onnxruntime-gpu")
         key = key_of("quantize", versions, exported["sha256"], chosen.model_dump(), names, self.data.content_hash)
         built = [Built(**one) for one in self.stage("quantize", key, work)]
         # Paths relative to the run folder, as the report states them.

@@ -35,6 +35,7 @@ def quantize_file(
     Raises:
         EdgekdError: bad model or data, outputs that are not finite, a missing provider.
     """
+    report.check_packages()
     profile = targets.load(target)
     machine = environment.describe()
     options = session.options_for(profile, cores=machine.cores_granted)

@@ -34,7 +34,7 @@ def rebundle(run: Path, *, out: Path, variant: str | None) -> bundle.Bundled:
         out,
         model=model,
         variant=name,
-        options=session.options_for(target, cores=full["environment"]["cores_granted"]),
+        options=session.options_for(target, cores=target.threads),
         classes=tuple(full["data"]["classes"]),
         target_toml=targets.dump(target),
         reports=[run / file for file in report.FILES],

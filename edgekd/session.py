@@ -112,13 +112,20 @@ def create_session(path: Path, options: SessionOptions) -> "onnxruntime.Inferenc
             f"provider {options.provider} is not in this onnxruntime (it has: {', '.join(available)}); "
             'install "edgekd[gpu]" for CUDA, or choose another target'
         )
+    if options.provider.startswith("CUDA") and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds the CUDA libraries that pip installed, with torch or beside it
     try:
         session = ort.InferenceSession(
             str(path),
             sess_options=_native(ort, options),
             providers=[(options.provider, dict(options.provider_options))],
+            enable_fallback=0,  # it would go on with the CPU, and say so on stdout
         )
     except native_errors() as err:
+        if options.provider != "CPUExecutionProvider":
+            raise EnvironmentFault(
+                f"{options.provider} cannot run {path}: {first_line(err)}; see `edgekd doctor`"
+            ) from err
         raise BadInputError(f"model {path}: ONNX Runtime cannot load it: {first_line(err)}") from err
     if session.get_providers()[0] != options.provider:
         raise EnvironmentFault(

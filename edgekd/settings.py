@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 def check_models(recipe: Recipe) -> None:
     """Refuse an unknown network, or missing weights, before the data is read. Raises BadInputError."""
     for section in (recipe.student, recipe.teacher):
-        if section is not None and not models.is_own(section.model):
+        if section is not None and models.is_own(section.model):
+            check_own(section.model)
+        elif section is not None:
             models.check_name(section.model, options=section.options)
     if recipe.teacher is not None:
         teacher_weights(recipe.teacher)
+
+
+def check_own(model: str) -> None:
+    """Refuse a network of the user's own whose file is not there. Raises BadInputError."""
+    path, _, attribute = model.rpartition(":")
+    if not attribute or not Path(path).is_file():
+        raise BadInputError(f"model '{model}': no such file; expected path/to/file.py:callable")
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -157,7 +166,7 @@ def teacher_key(recipe: Recipe, dataset: Dataset) -> str:
 
     return key_of(
         "teacher",
-        [__version__, torch.__version__],
+        [__version__, torch.__version__, _device(recipe)],
         [_described(recipe.teacher), rho(recipe, classes=len(dataset.classes))],
         [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.teacher)],
     )
@@ -168,10 +177,18 @@ def weights_key(recipe: Recipe, dataset: Dataset) -> str:
     import torch
 
     return key_of(
-        [__version__, torch.__version__, torch.get_num_threads()],
+        [__version__, torch.__version__, torch.get_num_threads(), _device(recipe)],
         [recipe.seed, *map(_described, (recipe.data, recipe.teacher, recipe.student, recipe.distill))],
         [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.student), *_code(recipe.teacher)],
     )
+
+
+def _device(recipe: Recipe) -> list[str]:
+    """What `auto` comes to here: another device or precision gives other weights."""
+    from edgekd.distill import choose_device, choose_precision
+
+    device = choose_device(recipe.distill.device)
+    return [device.type, choose_precision(recipe.distill.precision, device)]
 
 
 def _described(section: Section | None) -> dict[str, Any] | None:

@@ -137,7 +137,7 @@ def test_each_round_of_each_file_is_a_fresh_process_in_turn(pixel_net: Path, ima
         isa="avx2",
         listener=turns.append,
     )
-    assert [turn.note for turn in turns] == ["one", "two", "one", "two", ""]
+    assert [turn.note for turn in turns] == ["one", "two", "two", "one", ""]
     assert (turns[-1].done, turns[-1].total) == (4, 4)
     for latency in results.values():
         assert (latency.rounds, latency.batch_size, len(latency.samples_ns)) == (2, 2, 2)

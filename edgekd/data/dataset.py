@@ -1,6 +1,7 @@
 """What every source becomes: raw pixels with labels, in four disjoint, balanced splits."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,8 @@ class Dataset:
     """Four disjoint splits of one source.
 
     index_hash: SHA-256 over the indices of all splits, the proof that two runs used the same ones.
-    content_hash: SHA-256 over all pixels and labels. repeated: images of train or calibration that stand, pixel
-    for pixel, in validation or test too; the source's fault, reported and not repaired.
+    content_hash: SHA-256 over class names, pixels and labels. repeated: images of train or calibration that stand,
+    pixel for pixel, in validation or test too; the source's fault, reported and not repaired.
     """
 
     source: str
@@ -118,7 +119,7 @@ def split(
         source=source,
         classes=pool.classes,
         index_hash=_index_hash(indices),
-        content_hash=hashlib.sha256("".join(parts[n].digest() for n in SPLITS).encode()).hexdigest(),
+        content_hash=_content_hash(parts, pool.classes),
         repeated=_repeated(parts),
         **parts,
     )
@@ -170,6 +171,10 @@ def _check_parts(parts: dict[str, Samples], classes: tuple[str, ...], source: st
                 f"('{classes[missing[0]]}'); expected some of every class. Add images, or lower "
                 "data.validation_fraction, data.test_fraction or data.calibration_samples"
             )
+
+
+def _content_hash(parts: dict[str, Samples], classes: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps([classes, [parts[name].digest() for name in SPLITS]]).encode()).hexdigest()
 
 
 def _index_hash(indices: dict[str, npt.NDArray[np.int64]]) -> str:

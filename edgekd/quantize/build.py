@@ -91,7 +91,11 @@ def build_variants(
         shutil.rmtree(leftover)
     built = []
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
-        prepared = _prepare(model, Path(scratch))
+        try:
+            prepared = _prepare(model, Path(scratch))
+        except _failures() as err:  # fp32 still competes
+            reason = f"could not be prepared: {type(err).__name__}: {first_line(err)}"
+            return tuple(Built(name=name, path=None, size_bytes=None, sha256=None, reason=reason) for name in names)
         for index, name in enumerate(names):
             listener(Progress(stage="quantize", done=index, total=len(names), note=name))
             reader = _Reader(calibration, input_name, fixed)
@@ -111,17 +115,11 @@ def _build(
 ) -> Built:
     import onnx
 
-    # What the quantizers raise on a graph they do not know; the other variants still compete.
-    failures: tuple[type[Exception], ...] = (
-        *(ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError),
-        *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
-        *native_errors(),
-    )
     target = scratch / f"{name}.onnx"
     try:
         with _quiet():
             write(target)
-    except failures as err:
+    except _failures() as err:
         reason = f"could not be built: {type(err).__name__}: {first_line(err)}"
         return Built(name=name, path=None, size_bytes=None, sha256=None, reason=reason)
     proto = onnx.load(str(target))
@@ -131,6 +129,17 @@ def _build(
     final = folder / f"{name}.onnx"
     target.replace(final)
     return describe_file(name, final)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What the quantizers raise on a graph they do not know; the other variants still compete."""
+    import onnx
+
+    return (
+        *(ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError),
+        *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
+        *native_errors(),
+    )
 
 
 def _writer(

@@ -33,7 +33,8 @@ class Choice:
 
 
 def choose(candidates: Sequence[Candidate], *, baseline: str = "fp32") -> Choice:
-    """The fastest candidate of the best verdict; a variant beats the baseline only if it was faster in every round.
+    """The fastest candidate of the best verdict; a variant beats the baseline only if it was faster in every round,
+    and by more than a tie over all of them.
 
     The rounds of all variants are interleaved, so round i of one met the machine in about the state of round i of
     another: a single slow phase cannot make a winner. Of those as fast as the fastest, within 2 %, the most accurate
@@ -50,7 +51,7 @@ def choose(candidates: Sequence[Candidate], *, baseline: str = "fp32") -> Choice
 
 def _faster(one: Candidate, other: Candidate) -> bool:
     pairs = zip(one.round_p50_ms, other.round_p50_ms, strict=True)
-    return one.p50_ms < other.p50_ms and all(a < b for a, b in pairs)
+    return (1 + TIE) * one.p50_ms < other.p50_ms and all(a < b for a, b in pairs)
 
 
 def _reason(candidate: Candidate, winner: Candidate, base: Candidate | None, best: int) -> str:

@@ -1,5 +1,6 @@
 """The report of a run: report.json (the data), report.md, report.html and junit.xml (the same, for people and CI)."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.files import write_atomic
 from edgekd.report.html import render as render_html
 from edgekd.report.junit import render as render_junit
@@ -43,6 +44,17 @@ class Written:
     markdown: Path
     html: Path
     junit: Path
+
+
+def check_packages() -> None:
+    """Refuse before hours of measuring what would fail at the report.
+
+    Raises:
+        EnvironmentFault: jinja2 or matplotlib is not installed.
+    """
+    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(f'the HTML report needs {", ".join(missing)}; pip install "edgekd[report]"')
 
 
 def write(report: Mapping[str, Any], folder: Path) -> Written:

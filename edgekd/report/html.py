@@ -26,7 +26,7 @@ def render(report: Report) -> str:
         import jinja2
     except ImportError as err:
         raise EnvironmentFault(
-            'the HTML report needs jinja2, which is not installed; pip install "edgekd[train]"'
+            'the HTML report needs jinja2, which is not installed; pip install "edgekd[report]"'
         ) from err
     folder = files("edgekd.report")
     environment = jinja2.Environment(
@@ -113,6 +113,7 @@ def _sections(report: Report) -> list[tuple[str, list[Fact]]]:
         ("Teacher", flatten(report["teacher"])),
         ("Student", flatten(report["student"])),
         ("Export", flatten(report["export"])),
+        ("Accuracy of every variant", _accuracy_facts(report)),
         ("Latency, memory and start-up of every variant", _latency_facts(report)),
         ("Environment", flatten(report["environment"])),
         ("Recipe", flatten(recipe) + flatten(recipe.get("values"))),
@@ -120,6 +121,28 @@ def _sections(report: Report) -> list[tuple[str, list[Fact]]]:
         ("Hashes of the variants", [(v["path"], v["sha256"]) for v in report["variants"] if v["path"]]),
     ]
     return [(title, facts) for title, facts in sections if facts]
+
+
+def _accuracy_facts(report: Report) -> list[Fact]:
+    names = {
+        "top1": "top-1",
+        "top5": "top-5",
+        "macro_f1": "macro F1",
+        "ece": "expected calibration error",
+        "agreement_teacher": "agreement with the teacher",
+        "agreement_fp32": "agreement with fp32",
+    }
+    return [
+        (
+            variant["name"],
+            ", ".join(
+                f"{name} {percent(accuracy[key])}" for key, name in names.items() if accuracy.get(key) is not None
+            )
+            + f", n = {accuracy['n']:,}",
+        )
+        for variant in report["variants"]
+        if (accuracy := variant["accuracy"])
+    ]
 
 
 def _latency_facts(report: Report) -> list[Fact]:

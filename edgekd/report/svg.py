@@ -70,7 +70,7 @@ def draw(paint: Callable[["Figure"], None], *, name: str, title: str, width: flo
         from matplotlib.figure import Figure
     except ImportError as err:
         raise EnvironmentFault(
-            'the HTML report needs matplotlib, which is not installed; pip install "edgekd[train]"'
+            'the HTML report needs matplotlib, which is not installed; pip install "edgekd[report]"'
         ) from err
     buffer = io.StringIO()
     settings: Any = {**matplotlib.rcParamsDefault, **STYLE}

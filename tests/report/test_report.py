@@ -49,8 +49,10 @@ def test_a_missing_package_is_named_and_costs_no_data(
     package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(EnvironmentFault, match=rf'{package}.*pip install "edgekd\[train\]"'):
+    with pytest.raises(EnvironmentFault, match=rf'{package}.*pip install "edgekd\[report\]"'):
         reports.write(build(), tmp_path)
+    with pytest.raises(EnvironmentFault, match=package):  # and before anything is measured
+        reports.check_packages()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.json", "report.md"]
 
 
