@@ -1,5 +1,6 @@
 """The sections of a report, and the samples of a bundle."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,7 +43,11 @@ def test_the_bundled_samples_are_spread_over_the_data(
     inputs = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1))
     full = {"variants": [VARIANT], "data": {"classes": ["top", "middle", "bottom"]}}
     target = targets.load("x86-1t")
-    assemble.write_bundle(full, tmp_path, inputs, target=target, options=SessionOptions(), isa="avx2")
+    assemble.write_bundle(
+        full, tmp_path, inputs, target=target, options=SessionOptions(threads_requested=4), isa="avx2"
+    )
+    # The device gets the threads its profile asks for, however few this machine granted.
+    assert json.loads((tmp_path / "bundle" / "session.json").read_text())["options"]["threads"] == 4
     with np.load(tmp_path / "bundle" / "samples.npz") as kept:
         assert kept["inputs"][:, 0, 0, 0].tolist() == bundled
     assert bundle.verify(tmp_path / "bundle").variant == "fp32"

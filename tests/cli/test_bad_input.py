@@ -47,6 +47,7 @@ def whole(folder: Path) -> set[str]:
         ('augment = "none"', 'augment = "none"\ncrop_padding = 2', ("crop_padding is set", "remove one of them")),
         ("[student]\nmodel", "[student]\nmodell", ("unknown key 'student.modell'", "student.model is missing")),
         ('"resnet8"\n[distill]', '"resnet9"\n[distill]', ("unknown model 'resnet9'", "did you mean 'resnet8'?")),
+        ('"resnet8"\n[distill]', '"missing.py:build"\n[distill]', ("missing.py:build", "no such file")),
         ("rounds = 1", 'rounds = 1\ntarget = "x86-1"', ("unknown target 'x86-1'", "did you mean 'x86-1t'?", "known: ")),
         ("rounds = 1", 'rounds = 1\ntarget = "own.toml"', ("own.toml does not exist", "edgekd targets show")),
         ("bars.npz", "bar.npz", ("bar.npz' is neither a folder, nor an .npz file",)),

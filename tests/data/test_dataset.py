@@ -171,3 +171,9 @@ def test_train_and_test_pictures_of_two_sizes_are_refused() -> None:
 def test_the_input_shape_is_height_width_channels(draw: Draw) -> None:
     wide = Samples(images=np.zeros((30, 4, 6, 3), dtype=np.uint8), labels=np.arange(30) % 3)
     assert cut(Pool(classes=ONE.classes, train=wide), calibration_samples=3).input_shape == (4, 6, 3)
+
+
+def test_a_renamed_class_is_other_data() -> None:
+    renamed = Pool(classes=("a", "b", "d"), train=ONE.train)
+    assert cut(renamed).index_hash == cut(ONE).index_hash
+    assert cut(renamed).content_hash != cut(ONE).content_hash

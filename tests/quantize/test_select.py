@@ -126,3 +126,7 @@ def test_a_variant_slower_by_more_than_a_tie_does_not_ship_for_its_accuracy() ->
     quick = replace(candidate("7bit", (1.9, 1.9)), quality=0.90)
     exact = replace(candidate("u8s8", (2.0, 2.0)), quality=0.99)
     assert choose([candidate("fp32", (4, 4)), quick, exact]).selected == "7bit"
+
+
+def test_a_gain_on_fp32_that_is_no_more_than_a_tie_leaves_fp32() -> None:
+    assert choose([candidate("fp32", (2.0, 2.0)), candidate("int8", (1.99, 1.99))]).selected == "fp32"
