@@ -85,7 +85,8 @@ def test_the_file_answers_as_torch_does_for_any_batch(case: Case) -> None:
             ours = net(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
         np.testing.assert_allclose(run(to_layout(images, layout)), ours, atol=1e-4)  # float32 sums in another order
     assert [check.batch for check in exported.checks] == [1, 2, 7]
-    assert max(check.max_difference for check in exported.checks) == exported.max_difference < 1e-4
+    # The checks look at the first images, `max_difference` at all of them.
+    assert max(check.max_difference for check in exported.checks) <= exported.max_difference < 1e-4
     assert (exported.n, exported.top1_agreement, exported.path) == (9, 1.0, "model.onnx")
 
 
