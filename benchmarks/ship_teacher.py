@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from edgekd import recipe as recipes
-from edgekd.core.trainer import predict
+from edgekd.core.forward import predict
 from edgekd.data import Samples
 from edgekd.data.fashion_mnist import read_debian
-from edgekd.distill import to_tensor
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.files import sha256, write_atomic
 from edgekd.network import load_student
+from edgekd.pixels import to_tensor
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 MAX_BYTES = 4 * 1024**2

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgekd import __version__
-from edgekd.cli import files, info, init, run
+from edgekd.cli import files, info, init, run, study
 from edgekd.errors import EdgekdError, ExitCode
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _root(
 app.command()(run.run)
 app.command()(run.distill)
 app.command()(run.export)
+app.command()(study.study)
 app.command()(files.quantize)
 app.command()(files.validate)
 app.command()(files.gate)

@@ -28,6 +28,8 @@ def run(
         outcome = pipeline.run(
             loaded, folder=folder, origin=str(recipe), overrides=tuple(overrides or ()), listener=listener
         )
+    if not outcome.report:
+        return 0  # one of several processes that train together: rank 0 speaks for all
     if json_:
         console.print_json(outcome.report)
     else:
@@ -56,6 +58,8 @@ def distill(
         return _print_plan(pipeline.plan(loaded, folder=folder, until="distill"), folder, json_)
     with console.progress() as listener:
         outcome = pipeline.run(loaded, folder=folder, origin=str(recipe), until="distill", listener=listener)
+    if not outcome.report:
+        return 0
     if json_:
         console.print_json({"teacher": outcome.report["teacher"], "student": outcome.report["student"]})
     else:
@@ -119,7 +123,7 @@ def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
             f"teacher {teacher['model']}: {teacher['test_top1']:.1%} on test, {teacher['parameters']:,} parameters"
         )
     method = student["method"]
-    numbers = [f"{name} {value:.3g}" for name, value in method.items() if name != "name" and value is not None]
+    numbers = [f"{name} {value:.3g}" for name, value in method["knobs"].items()]
     console.say(
         f"student {student['model']}: {student['test_top1']:.1%} on test, {student['parameters']:,} parameters, "
         f"{' '.join([method['name'], *numbers])}, {student['seconds']:.0f} s on {student['device']}\n"

@@ -1,81 +1,75 @@
-"""Teacher + student + data -> a trained student, checkpointed every epoch and resumable."""
+"""Teacher's logits + student + data -> a trained student, checkpointed as it goes and resumable."""
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgekd import network
-from edgekd.core import auto_rho, checkpoint, entropy, losses, max_logit_temperature
-from edgekd.core.trainer import EpochStats, Objective, Settings, Trainer, predict
-from edgekd.data import Dataset, Samples
-from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd import network, pixels
+from edgekd.core import checkpoint, entropy, methods
+from edgekd.core.augment import draw
+from edgekd.core.epoch import EpochStats
+from edgekd.core.forward import Targets, predict
+from edgekd.core.methods import Objective
+from edgekd.core.optimizer import Settings
+from edgekd.core.parallel import ALONE, Ranks
+from edgekd.core.source import Source
+from edgekd.core.temperature import fixed_entropy
+from edgekd.core.trainer import Trainer
+from edgekd.data import Dataset
+from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.models.count import count_macs, count_parameters
-from edgekd.network import Card, Network
+from edgekd.network import Card
 from edgekd.progress import Listener, Progress, silent
+from edgekd.statistics import calibration_error
 
-ENTROPY_SAMPLES = 2_000
-"""Training images on which the teacher's soft-label entropy is compared; enough for a histogram."""
+SOFT_LABELS = 2_000
+"""Training pictures whose soft labels are looked at; enough for a histogram and a mean."""
 
 FIXED_TEMPERATURE = 4.0
-"""The field's usual fixed temperature, beside which CIST's entropies are shown."""
+"""The field's usual fixed temperature, beside which the method's entropies are shown."""
+
+CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints within an epoch: what a kill costs at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """The objective: method `cist`, `kd` or `ce`, and the numbers that belong to it; None for the loss's default."""
+    """The objective: a name of `edgekd.core.methods.METHODS` and the numbers that differ from its defaults.
 
-    name: str
-    rho: float | None = None
-    temperature: float | None = None
-    kd_weight: float | None = None
-    ce_weight: float | None = None
-
-    def objective(self) -> Objective:
-        """The loss as a function of student logits, teacher logits and labels."""
-        if self.name == "ce":
-            return lambda student, teacher, labels: losses.cross_entropy(student, labels)
-        loss, names = (
-            (losses.kd, ("temperature", "kd_weight", "ce_weight"))
-            if self.name == "kd"
-            else (losses.cist, ("rho", "kd_weight"))
-        )
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return partial(loss, **given)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TeacherFacts:
-    """What the teacher is worth, measured before training.
-
-    train_top1, validation_top1, test_top1: fractions. entropy_fixed, entropy_cist: (n,) nats, of the soft labels of
-    up to 2,000 training images under T = 4 and under CIST's temperatures. test_predictions: (n,) class numbers.
+    `match_fixed` stands for the `target_nats` of method `entropy` until the teacher's logits are known.
     """
 
-    model: str
-    parameters: int
-    macs: int
-    sha256: str
-    train_top1: float
-    validation_top1: float
-    test_top1: float
-    rho: float
-    entropy_fixed: tuple[float, ...]
-    entropy_cist: tuple[float, ...]
-    test_predictions: tuple[int, ...]
+    name: str
+    knobs: dict[str, float] = field(default_factory=dict)
+
+    def matched(self, teacher_logits: Tensor) -> "Method":
+        """The same method, `match_fixed` replaced by the entropy that it stands for on these logits (n, K)."""
+        if "match_fixed" not in self.knobs:
+            return self
+        knobs = dict(self.knobs)
+        return replace(self, knobs=knobs | {"target_nats": fixed_entropy(teacher_logits, knobs.pop("match_fixed"))})
+
+    def objective(self, *, label_smoothing: float) -> Objective:
+        """The loss that the trainer minimises; `match_fixed` resolved before."""
+        return methods.build(self.name, self.knobs, label_smoothing=label_smoothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distilled:
-    """A trained student. seconds: of training in this run and the ones it resumed. weights: safetensors file."""
+    """A trained student.
+
+    weights: safetensors file. seconds: of training in this run and the ones it resumed. test_ece: expected calibration
+    error, a fraction. test_predictions: class numbers. soft_entropy, fixed_entropy: nats, of the teacher's soft labels
+    as this method tempers them and as T = 4 would, on up to 2,000 training pictures; None where it uses none.
+    logit_sd, logit_max: of the student's logits on validation; they set the range of an int8 output.
+    """
 
     weights: str
     sha256: str
@@ -86,132 +80,23 @@ class Distilled:
     history: tuple[EpochStats, ...]
     validation_top1: float
     test_top1: float
+    test_ece: float
+    test_predictions: tuple[int, ...]
+    soft_entropy: tuple[float, ...] | None
+    fixed_entropy: tuple[float, ...] | None
     seconds: float
+    images_per_second: float
     device: str
+    processes: int
     precision: str
     threads: int
     logit_sd: float
     logit_max: float
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        EnvironmentFault: `cuda` was asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault(
-            "distill.device = 'cuda', but torch sees no CUDA device; install a CUDA build of torch, or set 'auto' "
-            "or 'cpu'"
-        )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """`fp32` or `bf16`; `auto` takes bf16 on a CUDA device that has it."""
-    if wanted == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return wanted
-
-
-def channel_statistics(samples: Samples) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of pixels / 255 of each channel; a constant channel gets deviation 1.
-
-    Exact, from the counts of the 256 values: a float copy of all pixels would be eight times the data.
-    """
-    pixels = samples.images.reshape(-1, samples.images.shape[-1])
-    values = np.arange(256) / 255.0
-    shares = np.stack([np.bincount(channel, minlength=256) / len(pixels) for channel in pixels.T])
-    mean = shares @ values
-    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-    return tuple(mean.tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())
-
-
-def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(n, height, width, channels) uint8 -> the same pixels as (n, channels, height, width) on the device."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
-
-
-def load_teacher(
-    path: Path,
-    data: Dataset,
-    *,
-    model: str,
-    options: dict[str, float | int | str],
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-) -> Network:
-    """The teacher in a safetensors file, checked against the data's classes and channels.
-
-    mean, std: of pixels / 255 a channel; None for what the file brings, else the training data's own.
-
-    Raises:
-        BadInputError: what `network.load` raises, or a mean or std that contradicts the data or the file.
-    """
-    own_mean, own_std = channel_statistics(data.train)
-    channels = data.input_shape[2]
-    for name, value in (("mean", mean), ("std", std)):
-        if value is not None and len(value) != channels:
-            raise BadInputError(f"teacher.{name} has {len(value)} numbers, the data {channels} channel(s)")
-    card = Card(model=model, classes=data.classes, channels=channels, options=options, facts={})
-    teacher, _ = network.load(path, card=card, mean=mean or own_mean, std=std or own_std)
-    for name, value, used in (("mean", mean, teacher.mean), ("std", std, teacher.std)):
-        if value is not None and not torch.equal(used.flatten(), torch.tensor(value)):
-            raise BadInputError(
-                f"teacher.{name} is {list(value)}, but {path} brings its own, {used.flatten().tolist()}; "
-                f"remove teacher.{name}"
-            )
-    return teacher
-
-
-def measure_teacher(
-    teacher: Network, data: Dataset, *, model: str, sha256: str, rho: float, device: torch.device
-) -> TeacherFacts:
-    """The teacher's accuracy on three splits and the entropy of its soft labels.
-
-    Raises:
-        BadInputError: the teacher is at chance on the training data, or returns NaN.
-    """
-    teacher = teacher.to(device)
-    train = _subset(data.train, ENTROPY_SAMPLES)
-    logits = {
-        n: predict(teacher, to_tensor(s.images, device))
-        for n, s in (("train", train), ("test", data.test), ("validation", data.validation))
-    }
-    if not all(z.isfinite().all() for z in logits.values()):
-        raise BadInputError(
-            f"teacher '{model}' returns NaN or infinity on this data; check its weights and its mean and std"
-        )
-    top1 = {
-        "train": _top1(logits["train"], train),
-        "validation": _top1(logits["validation"], data.validation),
-        "test": _top1(logits["test"], data.test),
-    }
-    majority = np.bincount(train.labels).max() / len(train)
-    if top1["train"] <= majority + 3 * math.sqrt(majority * (1 - majority) / len(train)):
-        raise BadInputError(
-            f"teacher '{model}' is right on {top1['train']:.1%} of the training images, which is chance for "
-            f"{len(data.classes)} classes; are the labels permuted, or was it trained with another mean and std?"
-        )
-    height, width, channels = data.input_shape
-    return TeacherFacts(
-        model=model,
-        parameters=count_parameters(teacher),
-        macs=count_macs(teacher, input_shape=(channels, height, width)),
-        sha256=sha256,
-        train_top1=top1["train"],
-        validation_top1=top1["validation"],
-        test_top1=top1["test"],
-        rho=rho,
-        entropy_fixed=tuple(entropy(logits["train"], FIXED_TEMPERATURE).tolist()),
-        entropy_cist=tuple(entropy(logits["train"], max_logit_temperature(logits["train"], rho)).tolist()),
-        test_predictions=tuple(logits["test"].argmax(dim=-1).tolist()),
-    )
-
-
 def distill(
     data: Dataset,
+    source: Source,
     *,
     student: str,
     options: dict[str, float | int | str],
@@ -219,42 +104,54 @@ def distill(
     settings: Settings,
     folder: Path,
     key: str,
-    teacher: Network | None = None,
-    device: torch.device | None = None,
+    targets: Targets | None = None,
+    label_smoothing: float = 0.0,
+    early_stop_epochs: int | None = None,
+    ranks: Ranks = ALONE,
     facts: dict[str, str | int | float] | None = None,
     listener: Listener = silent,
 ) -> Distilled:
-    """Train the student; its weights go to folder/student.safetensors, a checkpoint an epoch to folder/checkpoints.
+    """Train the student; its weights go to folder/student.safetensors, checkpoints to folder/checkpoints.
 
-    The last epoch is kept, not the best one: choosing an epoch on any data is choosing on that data. `key` is the
-    hash of all that the result depends on; a checkpoint of another key is not resumed. Initial weights, order and
-    augmentation follow from settings.seed: on CPU the same seed and thread count give the same bytes.
+    source: the training split on its device. The last epoch is kept, not the best one: choosing an epoch on any data is
+    choosing on that data. `key` is the hash of all that the result depends on; a checkpoint of another key is not
+    resumed. Initial weights and order follow from settings.seed: on CPU the same seed and thread count give the same
+    bytes. Of several processes all train and rank 0 writes.
 
     Raises:
-        BadInputError: the loss is not finite, a checkpoint is unreadable, or the method lacks its teacher.
+        BadInputError: too many steps without a finite gradient, an unreadable checkpoint, or no teacher for a method
+            that needs one.
     """
-    if method.name == "ce":
-        teacher = None  # labels alone: its logits would be computed and dropped
-    elif teacher is None:
+    if method.name != "ce" and targets is None:
         raise BadInputError(f"method '{method.name}' learns from a teacher, and there is none; name one, or take 'ce'")
-    device = device or torch.device("cpu")
+    asked = None if method.name == "ce" else targets  # for labels alone its logits would be computed and dropped
+    soft = None if asked is None else _Soft(source, asked, settings)
+    if soft is not None:
+        method = method.matched(soft.teacher)
     torch.manual_seed(settings.seed)
-    mean, std = channel_statistics(data.train)
+    mean, std = pixels.channel_statistics(data.train)
     height, width, channels = data.input_shape
     card = Card(model=student, classes=data.classes, channels=channels, options=options, facts=facts or {})
-    net = network.build(card, mean=mean, std=std).to(device)
     trainer = Trainer(
-        net,
-        images=to_tensor(data.train.images, device),
-        labels=torch.from_numpy(data.train.labels).to(device),
-        objective=method.objective(),
+        network.build(card, mean=mean, std=std).to(source.device),
+        source=source,
+        objective=method.objective(label_smoothing=label_smoothing),
         settings=settings,
-        teacher=None if teacher is None else teacher.to(device),
+        targets=asked,
+        ranks=ranks,
     )
-    history, seconds = _train(trainer, data, folder=folder, key=key, listener=listener)
+    history = _train(trainer, data, folder=folder, key=key, patience=early_stop_epochs, listener=listener)
+    soft_entropy = None if soft is None else soft.entropy(trainer.objective, trainer.result)
+    net = trainer.result.cpu()
+    assert isinstance(net, network.Network)
     weights = folder / "student.safetensors"
-    network.save(net.cpu(), weights, card)
-    logits = predict(net, to_tensor(data.validation.images, torch.device("cpu")))
+    if ranks.first:
+        network.save(net, weights, card)
+    ranks.wait()
+    cpu = torch.device("cpu")
+    logits = predict(net, pixels.to_tensor(data.validation.images, cpu))
+    test = predict(net, pixels.to_tensor(data.test.images, cpu))
+    seconds = sum(epoch.seconds for epoch in history)
     return Distilled(
         weights=weights.name,
         sha256=sha256(weights),
@@ -263,10 +160,16 @@ def distill(
         macs=count_macs(net, input_shape=(channels, height, width)),
         method=method,
         history=tuple(history),
-        validation_top1=_top1(logits, data.validation),
-        test_top1=_top1(predict(net, to_tensor(data.test.images, torch.device("cpu"))), data.test),
+        validation_top1=pixels.top1(logits, data.validation),
+        test_top1=pixels.top1(test, data.test),
+        test_ece=calibration_error(test.softmax(dim=-1).numpy(), data.test.labels),
+        test_predictions=tuple(test.argmax(dim=-1).tolist()),
+        soft_entropy=soft_entropy,
+        fixed_entropy=None if soft is None else tuple(entropy(soft.teacher.cpu(), FIXED_TEMPERATURE).tolist()),
         seconds=seconds,
-        device=str(device),
+        images_per_second=len(history) * trainer.steps_per_epoch * trainer.batch_size / max(seconds, 1e-9),
+        device=str(source.device),
+        processes=ranks.world,
         precision=settings.precision,
         threads=torch.get_num_threads(),
         logit_sd=float(logits.std(dim=-1).mean()),
@@ -274,34 +177,99 @@ def distill(
     )
 
 
+class _Soft:
+    """Evenly spaced training pictures, as the first view shows them, and what the teacher says of them."""
+
+    def __init__(self, source: Source, targets: Targets, settings: Settings) -> None:
+        count = len(source.labels)
+        chosen = torch.from_numpy(np.linspace(0, count - 1, min(SOFT_LABELS, count), dtype=np.int64))
+        indices = torch.split(chosen.to(source.device), settings.batch_size)
+        view = draw(
+            settings.augmentation,
+            seed=settings.view_seed,
+            view=0,
+            samples=count,
+            size=source.size,
+            device=source.device,
+        )
+        stream = zip(indices, source.batches(view.needed(index) for index in indices), strict=True)
+        self.pictures = [(index, view.pictures(images, index)) for index, images in stream]
+        self.teacher = torch.cat([targets(0, index, pictures) for index, pictures in self.pictures])
+
+    def entropy(self, objective: Objective, student: nn.Module) -> tuple[float, ...] | None:
+        """Nats of each soft label under the objective's temperatures, which may depend on the student too."""
+        logits = predict(student, torch.cat([pictures for _, pictures in self.pictures]))
+        temperatures = objective.temperatures(logits, self.teacher.cpu())
+        return None if temperatures is None else tuple(entropy(self.teacher.cpu(), temperatures[1]).tolist())
+
+
 def _train(
-    trainer: Trainer, data: Dataset, *, folder: Path, key: str, listener: Listener
-) -> tuple[list[EpochStats], float]:
-    path = folder / "checkpoints" / "last.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    history: list[EpochStats] = []
-    state = checkpoint.load(path, key=key)
-    if state is not None:
-        trainer.load_state(state)
-        history = [EpochStats(**epoch) for epoch in state["history"]]
-    validation = to_tensor(data.validation.images, trainer.images.device)
-    total = trainer.settings.epochs
-    note = f"resumed after epoch {trainer.epoch}" if history else ""
-    listener(Progress(stage="distill", done=trainer.epoch, total=total, note=note))
-    while trainer.epoch < total:
-        started, before = time.perf_counter(), trainer.epoch
+    trainer: Trainer, data: Dataset, *, folder: Path, key: str, patience: int | None, listener: Listener
+) -> list[EpochStats]:
+    run = _Training(trainer, folder / "checkpoints" / "last.pt", key=key, listener=listener)
+    validation = pixels.to_tensor(data.validation.images, trainer.source.device)
+    while trainer.epoch < trainer.settings.epochs and not _stalled(run.history, patience):
+        stats = run.epoch()
+        # Batch norm's running statistics differ between processes: rank 0's become the student.
+        logits = predict(trainer.result, validation, precision=trainer.settings.precision)
+        stats = replace(stats, validation_top1=trainer.ranks.agreed(pixels.top1(logits, data.validation)))
+        run.finish(stats)
+    return run.history
 
-        def on_step(step: int, loss: float, before: int = before) -> None:
-            done = before + step / trainer.steps_per_epoch
-            listener(Progress(stage="distill", done=done, total=total, note=_note(history, loss)))
 
-        stats = trainer.run_epoch(on_step)
-        top1 = _top1(predict(trainer.student, validation, precision=trainer.settings.precision), data.validation)
-        stats = replace(stats, validation_top1=top1, seconds=time.perf_counter() - started)
-        history.append(stats)
-        checkpoint.save(path, {**trainer.state(), "history": [asdict(epoch) for epoch in history]}, key=key)
-        listener(Progress(stage="distill", done=trainer.epoch, total=total, note=_note(history, stats.loss)))
-    return history, sum(epoch.seconds for epoch in history)
+def _stalled(history: Sequence[EpochStats], patience: int | None) -> bool:
+    """Whether validation accuracy has not risen for `patience` epochs."""
+    tops = [epoch.validation_top1 or 0.0 for epoch in history]
+    return patience is not None and len(tops) > patience and max(tops[-patience:]) <= max(tops[:-patience])
+
+
+class _Training:
+    """A trainer with its checkpoint file, its history and whoever listens."""
+
+    def __init__(self, trainer: Trainer, path: Path, *, key: str, listener: Listener) -> None:
+        self.trainer, self.path, self.key, self.listener = trainer, path, key, listener
+        self.history: list[EpochStats] = []
+        self.seconds_before = 0.0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = checkpoint.load(path, key=key)
+        if state is not None:
+            trainer.load_state(state)
+            self.history = [EpochStats(**epoch) for epoch in state["history"]]
+            self.seconds_before = float(state["seconds"])
+        self.saved = self.started = time.perf_counter()
+        self.tell(trainer.epoch + trainer.step / trainer.steps_per_epoch, "resumed" if state is not None else "")
+
+    def epoch(self) -> EpochStats:
+        """The rest of an epoch, its training time included, that of a run it resumed too."""
+        self.saved = self.started = time.perf_counter()
+        stats = self.trainer.run_epoch(self.on_step)
+        return replace(stats, seconds=self.seconds_before + time.perf_counter() - self.started)
+
+    def on_step(self, step: int, loss: float) -> None:
+        """Say how far it is, and now and then write a checkpoint."""
+        now = time.perf_counter()
+        # Alone only: within an epoch each of several processes has sums of its own.
+        if now - self.saved > CHECKPOINT_SECONDS and self.trainer.ranks.world == 1:
+            self.save(seconds=self.seconds_before + now - self.started)
+            self.saved = now
+        self.tell(self.trainer.epoch + step / self.trainer.steps_per_epoch, _note(self.history, loss))
+
+    def finish(self, stats: EpochStats) -> None:
+        """Take in a whole epoch."""
+        self.history.append(stats)
+        self.seconds_before = 0.0
+        self.save(seconds=0.0)
+        self.tell(self.trainer.epoch, _note(self.history, stats.loss))
+
+    def save(self, *, seconds: float) -> None:
+        """Write the checkpoint; `seconds` of the epoch that is not finished."""
+        if self.trainer.ranks.first:
+            state: dict[str, Any] = {**self.trainer.state(), "seconds": seconds}
+            checkpoint.save(self.path, {**state, "history": [asdict(epoch) for epoch in self.history]}, key=self.key)
+
+    def tell(self, done: float, note: str) -> None:
+        """Progress in epochs."""
+        self.listener(Progress(stage="distill", done=done, total=self.trainer.settings.epochs, note=note))
 
 
 def _note(history: Sequence[EpochStats], loss: float) -> str:
@@ -312,19 +280,7 @@ def _note(history: Sequence[EpochStats], loss: float) -> str:
             parts.append(f"KL {last.kl:.4f}")
         if last.teacher_entropy_mean is not None:
             parts.append(f"teacher entropy {last.teacher_entropy_mean:.3f} ± {last.teacher_entropy_sd:.3f}")
+        if last.skipped:
+            parts.append(f"{last.skipped} steps skipped")
         parts.append(f"validation {last.validation_top1:.1%}")
     return " · ".join(parts)
-
-
-def _top1(logits: Tensor, samples: Samples) -> float:
-    return float((logits.argmax(dim=-1).numpy() == samples.labels).mean())
-
-
-def _subset(samples: Samples, count: int) -> Samples:
-    """Evenly spaced samples, at most `count`; the source's order may be sorted by class."""
-    return samples.take(np.linspace(0, len(samples) - 1, min(count, len(samples)), dtype=np.int64))
-
-
-def resolve_rho(rho: float | str, *, classes: int, normalised_entropy: float) -> float:
-    """The number behind `rho`, solved where it is 'auto'."""
-    return auto_rho(classes, normalised_entropy=normalised_entropy) if rho == "auto" else float(rho)

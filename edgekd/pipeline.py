@@ -4,16 +4,17 @@ data -> teacher -> distill -> export -> quantize -> validate -> gate -> report -
 in the run folder under the hash of all that it depends on, so that the same command goes on where it was stopped.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekd import __version__, assemble, compete, environment, gate, report, settings, targets
+from edgekd import __version__, assemble, compete, environment, gate, keys, report, settings, targets
 from edgekd.data import Samples
 from edgekd.errors import ExitCode
 from edgekd.files import write_atomic
@@ -23,6 +24,10 @@ from edgekd.quantize.build import describe_file
 from edgekd.recipe import Recipe, dump
 from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
+
+if TYPE_CHECKING:
+    from edgekd.core.parallel import Ranks
+    from edgekd.distill import Distilled
 
 Result = TypeVar("Result")
 
@@ -69,7 +74,30 @@ def run(
     """
     if until is None:
         report.check_packages()
-    this = _Run(recipe, folder, listener)  # before the lock, so that bad input leaves no folder
+    if "WORLD_SIZE" in os.environ:
+        return _one_of_several(recipe, folder, origin, overrides, until, listener)
+    return _lead(_Run(recipe, folder, listener), origin, overrides, until)
+
+
+def _one_of_several(
+    recipe: Recipe, folder: Path, origin: str, overrides: tuple[str, ...], until: str | None, listener: Listener
+) -> Outcome:
+    """A process that torchrun started: rank 0 runs the recipe, the others only train with it."""
+    from edgekd.core import parallel
+    from edgekd.pixels import choose_device
+
+    ranks = parallel.from_environment()
+    with parallel.joined(ranks, choose_device(recipe.distill.device, local=ranks.local)):
+        this = _Run(recipe, folder, listener if ranks.first else silent, ranks=ranks)
+        if ranks.first:
+            return _lead(this, origin, overrides, until)
+        if not ranks.agreed(True):
+            this.train(key_of("distill", this.weights_key))
+        return Outcome(folder=folder, report={}, exit_code=ExitCode.PASS, cached=())
+
+
+def _lead(this: "_Run", origin: str, overrides: tuple[str, ...], until: str | None) -> Outcome:
+    folder, recipe = this.folder, this.recipe
     with locked(folder):
         write_atomic(folder / "recipe.lock.toml", dump(recipe))
         getattr(this, until or STAGES[-1])()
@@ -79,7 +107,7 @@ def run(
             variants, verdict = this.judge()
             full |= assemble.judged([asdict(v) for v in variants], verdict)
             code = gate.exit_code(verdict.verdict)
-            with announced(listener, "report"):
+            with announced(this.listener, "report"):
                 report.write(full, folder)
                 inputs, isa = this.inputs(this.data.test), this.environment.isa
                 assemble.write_bundle(full, folder, inputs, target=this.target, options=this.options, isa=isa)
@@ -108,8 +136,10 @@ class _NotCached(Exception):  # noqa: N818  a signal of the dry run, not an erro
 class _Run:
     """One recipe in one run folder. Each stage asks for those before it: asking for the last one runs them all."""
 
-    def __init__(self, recipe: Recipe, folder: Path, listener: Listener, *, dry: bool = False) -> None:
-        self.recipe, self.folder, self.listener, self.dry = recipe, folder, listener, dry
+    def __init__(
+        self, recipe: Recipe, folder: Path, listener: Listener, *, dry: bool = False, ranks: "Ranks | None" = None
+    ) -> None:
+        self.recipe, self.folder, self.listener, self.dry, self.ranks = recipe, folder, listener, dry, ranks
         self.store = Store(folder)
         self.target = targets.load(recipe.validate_.target)
         self.environment = environment.describe()
@@ -118,7 +148,7 @@ class _Run:
         self.cached: list[str] = []
         settings.check_models(recipe)
         self.data = settings.load_data(recipe)
-        self.weights_key = settings.weights_key(recipe, self.data)
+        self.weights_key = keys.weights_key(recipe, self.data)
 
     def versions(self, *packages: str) -> list[str | None]:
         """The versions that a stage's files depend on, edgekd's own first."""
@@ -130,16 +160,24 @@ class _Run:
 
         return to_layout(samples.images, self.recipe.export.input_layout)
 
-    def stage(self, name: str, key: str, work: Callable[[], tuple[Result, list[Path]]]) -> Result:
-        """The result of a stage, from the store or made now: as JSON gives it back."""
+    def stage(
+        self,
+        name: str,
+        key: str,
+        work: Callable[[], tuple[Result, list[Path]]],
+        *,
+        store: Store | None = None,
+    ) -> Result:
+        """The result of a stage, from the store or made now: as JSON gives it back. store: another than the run's."""
+        store = store or self.store
         if name not in self.stages:
-            known = self.store.recall(name, key)
+            known = store.recall(name, key)
             if known is not None:
                 self.cached.append(name)
             elif self.dry:
                 raise _NotCached
             with nullcontext() if known or name not in QUIET else announced(self.listener, name):
-                self.stages[name] = known or self.store.run(name, key, work)
+                self.stages[name] = known or store.run(name, key, work)
         result: Result = self.stages[name].result
         return result
 
@@ -150,34 +188,33 @@ class _Run:
         def work() -> tuple[dict[str, Any], list[Path]]:
             return asdict(settings.teacher_facts(self.recipe, self.data)), []
 
-        return self.stage("teacher", settings.teacher_key(self.recipe, self.data), work)
+        key = keys.teacher_key(self.recipe, self.data)
+        if self.recipe.distill.teacher_cache == "off":
+            return self.stage("teacher", key, work)
+        # Beside the cache of its logits: so another student of this teacher, in another run folder, never runs it.
+        shared = Store(settings.cache_folder(self.recipe) / "teachers" / key[:16])
+        return self.stage("teacher", key, work, store=shared)
 
     def distill(self) -> dict[str, Any]:
         self.teacher()
         key = key_of("distill", self.weights_key)
 
         def work() -> tuple[dict[str, Any], list[Path]]:
-            from edgekd import distill
-
-            chosen = self.recipe.distill
-            device = distill.choose_device(chosen.device)
-            precision = distill.choose_precision(chosen.precision, device)
-            result = distill.distill(
-                self.data,
-                student=self.recipe.student.model,
-                options=self.recipe.student.options,
-                method=settings.method(self.recipe, classes=len(self.data.classes)),
-                settings=settings.training(self.recipe, precision=precision),
-                folder=self.folder,
-                key=key,
-                teacher=settings.load_teacher(self.recipe, self.data),
-                device=device,
-                facts={"recipe_hash": self.weights_key, "seed": self.recipe.seed, "edgekd": __version__},
-                listener=self.listener,
-            )
+            result = self.train(key)
             return asdict(result), [self.folder / result.weights]
 
+        if self.ranks is not None and "distill" not in self.stages:
+            # The other processes wait to hear whether they are needed.
+            self.ranks.agreed(self.store.recall("distill", key) is not None)
         return self.stage("distill", key, work)
+
+    def train(self, key: str) -> "Distilled":
+        """The student trained, or joined in training where there are several processes."""
+        from edgekd.core.parallel import ALONE
+        from edgekd.training import student
+
+        ranks = self.ranks or ALONE
+        return student(self.recipe, self.data, folder=self.folder, key=key, ranks=ranks, listener=self.listener)
 
     def export(self) -> dict[str, Any]:
         student = self.distill()

@@ -1,21 +1,24 @@
-"""What a recipe says, as the stages take it: its data, teacher and settings, and the hashes of what they decide."""
+"""What a recipe says, as the stages take it: its data, teacher, method and settings."""
 
+import math
+import os
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekd import __version__, compete, data, models
+from edgekd import compete, data, models
 from edgekd.data import Dataset
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.recipe import Recipe
-from edgekd.recipe.schema import Section, Student, Teacher
-from edgekd.store import key_of
+from edgekd.recipe.distill import Distill
+from edgekd.recipe.schema import Teacher
 
 if TYPE_CHECKING:
-    from edgekd.core.trainer import Settings
-    from edgekd.distill import Method, TeacherFacts
+    from edgekd.core.optimizer import Settings
+    from edgekd.distill import Method
     from edgekd.network import Network
+    from edgekd.teacher import TeacherFacts
 
 
 def check_models(recipe: Recipe) -> None:
@@ -71,13 +74,12 @@ def teacher_weights(teacher: Teacher) -> Path:
     return path
 
 
-def load_teacher(recipe: Recipe, dataset: Dataset) -> "Network | None":
-    """The recipe's teacher, checked against the data; None where it has none."""
-    from edgekd.distill import load_teacher as load
+def load_teacher(recipe: Recipe, dataset: Dataset) -> "Network":
+    """The recipe's teacher, checked against the data; the recipe has one."""
+    from edgekd.teacher import load_teacher as load
 
     chosen = recipe.teacher
-    if chosen is None:
-        return None
+    assert chosen is not None
     return load(
         teacher_weights(chosen),
         dataset,
@@ -90,44 +92,62 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> "Network | None":
 
 def teacher_facts(recipe: Recipe, dataset: Dataset) -> "TeacherFacts":
     """What the recipe's teacher is worth on the data. Raises BadInputError where it is at chance."""
-    from edgekd import distill
+    from edgekd import pixels, teacher
 
-    teacher, network = recipe.teacher, load_teacher(recipe, dataset)
-    assert teacher is not None and network is not None
-    return distill.measure_teacher(
-        network,
+    assert recipe.teacher is not None
+    return teacher.measure_teacher(
+        load_teacher(recipe, dataset),
         dataset,
-        model=teacher.model,
-        sha256=sha256(teacher_weights(teacher)),
-        rho=rho(recipe, classes=len(dataset.classes)),
-        device=distill.choose_device(recipe.distill.device),
+        model=recipe.teacher.model,
+        sha256=sha256(teacher_weights(recipe.teacher)),
+        device=pixels.choose_device(recipe.distill.device),
     )
 
 
 def rho(recipe: Recipe, *, classes: int) -> float:
     """The number behind distill.rho."""
-    from edgekd.distill import resolve_rho
+    from edgekd.core import auto_rho
 
-    return resolve_rho(recipe.distill.rho, classes=classes, normalised_entropy=recipe.distill.rho_entropy)
+    chosen = recipe.distill
+    return auto_rho(classes, normalised_entropy=chosen.rho_entropy) if chosen.rho == "auto" else float(chosen.rho)
 
 
 def method(recipe: Recipe, *, classes: int) -> "Method":
-    """The recipe's objective, with the default weight of the method where it sets none."""
+    """The recipe's objective: the knobs that it sets, over the method's own defaults."""
+    from edgekd.core import methods
     from edgekd.distill import Method
 
     chosen = recipe.distill
-    if chosen.method == "ce":
-        return Method(name="ce")
-    if chosen.method == "kd":
-        weight = 0.9 if chosen.kd_weight is None else chosen.kd_weight
-        return Method(name="kd", temperature=chosen.temperature, kd_weight=weight, ce_weight=chosen.ce_weight)
-    weight = 8.0 if chosen.kd_weight is None else chosen.kd_weight
-    return Method(name="cist", rho=rho(recipe, classes=classes), kd_weight=weight)
+    own = methods.defaults(chosen.method)
+    given = {name: getattr(chosen, KEY_OF_KNOB.get(name, name), None) for name in own}
+    knobs: dict[str, float] = own | {name: value for name, value in given.items() if value is not None}
+    if "rho" in own:
+        knobs["rho"] = rho(recipe, classes=classes)
+    if chosen.method == "entropy":
+        knobs |= _entropy_target(chosen, classes=classes)
+    return Method(name=chosen.method, knobs=knobs)
+
+
+KEY_OF_KNOB = {"warmup_epochs": "kd_warmup_epochs"}
+"""Knob of a loss -> its key in [distill], where a plainer name is taken there."""
+
+
+def _entropy_target(chosen: Distill, *, classes: int) -> dict[str, float]:
+    if chosen.match_fixed is not None:
+        return {"match_fixed": chosen.match_fixed}
+    nats = chosen.entropy * math.log(classes) if chosen.entropy_nats is None else chosen.entropy_nats
+    if nats >= math.log(classes):
+        raise BadInputError(
+            f"distill.entropy_nats is {nats}; {classes} classes have at most ln {classes} = {math.log(classes):.3f} "
+            "nats, expected less"
+        )
+    return {"target_nats": nats}
 
 
 def training(recipe: Recipe, *, precision: str) -> "Settings":
     """The recipe's training section as the trainer takes it. precision: `fp32` or `bf16`."""
-    from edgekd.core.trainer import Settings
+    from edgekd.core.augment import Augmentation
+    from edgekd.core.optimizer import Settings
 
     chosen = recipe.distill
     return Settings(
@@ -142,11 +162,28 @@ def training(recipe: Recipe, *, precision: str) -> "Settings":
         milestones=chosen.milestones,
         step_factor=chosen.step_factor,
         clip_norm=chosen.clip_norm,
+        ema_decay=chosen.ema_decay,
+        accumulate=chosen.accumulate,
         precision=precision,
-        crop_padding=recipe.data.crop_padding if "crop" in recipe.data.augment else 0,
-        flip="flip" in recipe.data.augment,
-        seed=recipe.seed,
+        channels_last=chosen.channels_last,
+        compile=chosen.compile,
+        max_skipped=chosen.max_skipped_steps,
+        augmentation=Augmentation(
+            crop_padding=recipe.data.crop_padding if "crop" in recipe.data.augment else 0,
+            flip="flip" in recipe.data.augment,
+            mixup=chosen.mixup,
+            cutmix=chosen.cutmix,
+        ),
+        views=chosen.n_views,
+        seed=recipe.seed if chosen.seed is None else chosen.seed,
+        view_seed=recipe.seed,
     )
+
+
+def cache_folder(recipe: Recipe) -> Path:
+    """Where teachers' logits and facts are kept for every run: the recipe's, $EDGEKD_CACHE, or the user's cache."""
+    chosen = recipe.distill.cache_folder or os.environ.get("EDGEKD_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "edgekd"
 
 
 def timing(recipe: Recipe) -> compete.Timing:
@@ -158,48 +195,3 @@ def timing(recipe: Recipe) -> compete.Timing:
         min_samples=chosen.min_samples,
         batch_size=chosen.batch_size,
     )
-
-
-def teacher_key(recipe: Recipe, dataset: Dataset) -> str:
-    """The hash of all that the teacher's facts depend on, which is nothing that only the student's training sees."""
-    import torch
-
-    return key_of(
-        "teacher",
-        [__version__, torch.__version__, _device(recipe)],
-        [_described(recipe.teacher), rho(recipe, classes=len(dataset.classes))],
-        [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.teacher)],
-    )
-
-
-def weights_key(recipe: Recipe, dataset: Dataset) -> str:
-    """The hash of all that decides the student's weights; also the recipe hash inside model.onnx."""
-    import torch
-
-    return key_of(
-        [__version__, torch.__version__, torch.get_num_threads(), _device(recipe)],
-        [recipe.seed, *map(_described, (recipe.data, recipe.teacher, recipe.student, recipe.distill))],
-        [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.student), *_code(recipe.teacher)],
-    )
-
-
-def _device(recipe: Recipe) -> list[str]:
-    """What `auto` comes to here: another device or precision gives other weights."""
-    from edgekd.distill import choose_device, choose_precision
-
-    device = choose_device(recipe.distill.device)
-    return [device.type, choose_precision(recipe.distill.precision, device)]
-
-
-def _described(section: Section | None) -> dict[str, Any] | None:
-    """A section without where its contents lie: a moved folder is the same data."""
-    return None if section is None else section.model_dump(exclude={"source", "weights"})
-
-
-def _weights(recipe: Recipe) -> str | None:
-    return None if recipe.teacher is None else sha256(teacher_weights(recipe.teacher))
-
-
-def _code(section: Student | Teacher | None) -> list[str]:
-    """The hash of a network's code where it is the user's own."""
-    return [sha256(Path(section.model.rpartition(":")[0]))] if section and models.is_own(section.model) else []

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,3 +174,18 @@ def _normal_quantile(confidence: float) -> float:
 def _check_fraction(name: str, value: float) -> None:
     if not 0 < value < 1:
         raise ValueError(f"{name} is {value}; expected a number between 0 and 1, both excluded")
+
+
+def calibration_error(
+    probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], *, bins: int = 15
+) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy over bins of equal width, a fraction.
+
+    probabilities: (n, K), rows that sum to 1; labels: (n,). Source: Guo et al. 2017, arXiv 1706.04599, with their 15
+    bins.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(number, weights=confidence - correct, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

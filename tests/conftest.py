@@ -55,6 +55,35 @@ def dataset(draw: Draw) -> Dataset:
     return split(pool, source="bars", seed=0, validation_fraction=1 / 6, calibration_samples=24, test_fraction=0.2)
 
 
+@pytest.fixture(scope="session")
+def teacher_file(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A resnet8 trained on labels alone until it tells the bars apart."""
+    import torch
+
+    from edgekd import pixels
+    from edgekd.core.augment import Augmentation
+    from edgekd.core.optimizer import Settings
+    from edgekd.distill import Method, distill
+
+    folder = tmp_path_factory.mktemp("teacher")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = distill(
+        dataset,
+        pixels.place(dataset.train, torch.device("cpu")),
+        student="resnet8",
+        options={},
+        method=Method(name="ce"),
+        settings=Settings(
+            epochs=6, batch_size=8, learning_rate=0.02, augmentation=Augmentation(crop_padding=1), seed=1
+        ),
+        folder=folder,
+        key="t",
+    )
+    torch.set_num_threads(before)
+    return folder / made.weights
+
+
 @pytest.fixture
 def npz_file(tmp_path: Path, draw: Draw) -> Path:
     """An .npz file of 90 pictures under x and y."""

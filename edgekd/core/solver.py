@@ -1,4 +1,10 @@
-"""Bracketed root finding on a whole batch at once; knows nothing of distillation."""
+"""Bracketed root finding on a whole batch at once; knows nothing of distillation.
+
+Newton's method is fast near a root and lost far from it; bisection is slow and never lost. Together (Press et al.,
+Numerical Recipes, section 9.4, "Newton-Raphson and bisection") they are fast and never lost: each element keeps a
+bracket that holds its root, takes the proposed step where it falls inside the bracket, and halves the bracket where it
+does not.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,42 +12,61 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""What is evaluated at x (...,): `error` and `proposal`, both (...,), elementwise.
+
+error: positive where the root lies above x, negative where it lies below. Its size says how good x is, in whatever unit
+the caller measures that.
+proposal: where the caller would look next, usually x plus a Newton step of any transform of the error. It need not be
+good: one that is not strictly inside the bracket, or NaN, is replaced by the middle of the bracket.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """Where `function` changes sign, per element.
+    """Where the error is small enough, per element.
 
-    value: (...,) float64, the midpoint of the final bracket.
-    converged: (...,) bool; False where the bracket had no sign change or `max_steps` ran out.
-    steps: evaluations of the function, for the whole batch.
+    value: (...,) in the dtype of `low`, the last point evaluated: what `converged` says is true of this very number.
+    converged: (...,) bool, |error(value)| <= tolerance.
+    evaluations: (...,) int32, how often the function was needed for this element; 0 where there was no bracket.
     """
 
     value: Tensor
     converged: Tensor
-    steps: int
+    evaluations: Tensor
 
 
-def bisect(
-    function: Callable[[Tensor], Tensor],
+def find_root(
+    look: Look,
     *,
     low: Tensor,
     high: Tensor,
-    tolerance: float = 1e-12,
-    max_steps: int = 100,
+    start: Tensor | None = None,
+    tolerance: float,
+    max_evaluations: int = 100,
+    check_every: int = 1,
 ) -> Root:
-    """The root of a monotone function in each bracket, by bisection: slow, and it cannot fail to converge.
+    """The root in each bracket, by the caller's own steps, safeguarded by bisection.
 
-    `function` maps (...,) float64 to (...,) float64 elementwise; low < high. `tolerance` is relative to the width of
-    the bracket given, so that a root at zero converges like any other.
+    `low`, `high`, `start`: (...,) of one float dtype. An element without a bracket (low >= high, or NaN) is not solved,
+    not converged, and does not hold up the others. The ends are not evaluated: where the root is not between them, the
+    bracket shrinks onto one end and the element ends unconverged. Elements never influence one another.
+
+    start: the first guess, moved into the bracket; the middle if None.
+    check_every: evaluations between two questions whether all are done; on a GPU each question waits for the device.
     """
-    low, high = low.double(), high.double()
-    sign_low, sign_high = torch.sign(function(low)), torch.sign(function(high))
-    bracketed = (sign_low * sign_high <= 0) & (low < high)
-    goal = tolerance * (high - low)
-    steps = 2
-    while steps < max_steps and bool((high - low > goal)[bracketed].any()):
-        middle = (low + high) / 2
-        same = torch.sign(function(middle)) == sign_low
-        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
-        steps += 1
-    return Root(value=(low + high) / 2, converged=bracketed & (high - low <= goal), steps=steps)
+    x = (low + high) / 2 if start is None else start.clamp(low, high)
+    bracketed = low < high
+    pending = bracketed.clone()
+    evaluations = torch.zeros_like(pending, dtype=torch.int32)
+    for count in range(1, max_evaluations + 1):
+        error, proposal = look(x)
+        evaluations += pending
+        pending &= ~(error.abs() <= tolerance)  # a NaN error is not small
+        if count == max_evaluations or (count % check_every == 0 and not pending.any()):
+            break
+        above = error > 0
+        low, high = torch.where(above, x, low), torch.where(above, high, x)
+        proposal = torch.where((proposal > low) & (proposal < high), proposal, (low + high).div_(2))
+        x = torch.where(pending, proposal, x)
+    return Root(value=x, converged=bracketed & ~pending, evaluations=evaluations)

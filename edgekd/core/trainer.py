@@ -1,246 +1,231 @@
-"""The training loop: batches in, epoch statistics out; no files, no prints."""
+"""The training loop: batches in, epoch statistics out; no files, no prints.
 
-import math
+Everything random in a step follows from (seed, epoch, step) and everything in a picture from (view_seed, view, sample).
+So a run that was stopped after any step, and goes on from `state()`, ends with the same bytes on a CPU with the same
+thread count.
+"""
+
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from edgekd.core.augment import augment
-from edgekd.core.losses import Loss
-from edgekd.core.temperature import entropy
+from edgekd.core.augment import View, draw
+from edgekd.core.average import Average
+from edgekd.core.epoch import LOOK_EVERY, EpochStats, Sums
+from edgekd.core.forward import Targets, autocast, prepared
+from edgekd.core.methods import Objective
+from edgekd.core.optimizer import Settings, build_optimizer, learning_rate
+from edgekd.core.parallel import ALONE, Ranks
+from edgekd.core.source import Source
 from edgekd.errors import BadInputError
 
-Objective = Callable[[Tensor, Tensor | None, Tensor], Loss]
-"""(student logits, teacher logits or None, labels) -> Loss."""
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One micro-batch after its backward pass. index: (batch,); logits, teacher: (batch, K); loss: scalar."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to train: plain numbers. learning_rate is the peak; milestones are epochs of the step schedule."""
-
-    epochs: int
-    batch_size: int = 128
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    milestones: tuple[int, ...] = ()
-    step_factor: float = 0.1
-    clip_norm: float | None = None
-    precision: str = "fp32"
-    crop_padding: int = 0
-    flip: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochStats:
-    """Means over one epoch: loss and KL (nats) per sample, and the teacher's soft-label entropy (nats)."""
-
-    epoch: int
-    loss: float
-    cross_entropy: float
-    kl: float | None
-    teacher_entropy_mean: float | None
-    teacher_entropy_sd: float | None
-    train_top1: float
-    learning_rate: float
-    validation_top1: float | None = None
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Running sums of one epoch, on the device: reading a number out of it waits for the device."""
-
-    totals: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, size: int, **values: Tensor) -> None:
-        self.count += size
-        for name, value in values.items():
-            self.totals[name] = self.totals.get(name, torch.zeros((), device=value.device)) + value.detach()
-
-    def mean(self, name: str) -> float | None:
-        return float(self.totals[name]) / self.count if name in self.totals else None
+    index: Tensor
+    logits: Tensor
+    teacher: Tensor | None
+    labels: Tensor
+    loss: Tensor
 
 
 class Trainer:
-    """Trains `student` on uint8 images held on one device, epoch by epoch, resumable between epochs.
+    """Trains `student` on the pictures of `source`, epoch by epoch, resumable after every step.
 
-    images: (n, channels, height, width) uint8; labels: (n,) int64, both already on the device of the networks.
-    The order of the samples, their augmentation and torch's global random numbers (dropout) follow from (seed,
-    epoch) alone, so a resumed run sees the same batches; on CPU, with the same thread count, it ends with the same
-    bytes.
+    student: on the device of the source, uint8 pictures in, (batch, K) logits out. targets: the teacher's logits; None
+    where the objective needs none. ranks: the processes that share each batch.
     """
 
     def __init__(
         self,
         student: nn.Module,
         *,
-        images: Tensor,
-        labels: Tensor,
+        source: Source,
         objective: Objective,
         settings: Settings,
-        teacher: nn.Module | None = None,
+        targets: Targets | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.student = _channels_last(student)
-        self.teacher = None if teacher is None else _channels_last(teacher.eval())
-        self.images, self.labels = images, labels
-        self.objective, self.settings = objective, settings
-        self.steps_per_epoch = max(1, len(images) // settings.batch_size)
-        self.optimizer = build_optimizer(student, settings)
-        self.epoch = 0
+        self.student, self.source, self.targets = student, source, targets
+        self.objective = objective.to(source.device)
+        self.settings, self.ranks = settings, ranks
+        self.samples = len(source.labels)
+        self.batch_size = min(settings.batch_size, self.samples // ranks.world * ranks.world)
+        self.steps_per_epoch = self.samples // self.batch_size
+        self.optimizer = build_optimizer(student, settings, extra=objective.parameters())
+        self.average = None if settings.ema_decay is None else Average(student, decay=settings.ema_decay)
+        self.epoch = self.step = self.skipped = 0
+        self.sums = Sums(source.device)
+        self._shared = DistributedDataParallel(student) if ranks.world > 1 else None
+        self._forward = prepared(
+            self._shared or student, channels_last=settings.channels_last, compiled=settings.compile
+        )
+        self._buffers = list(student.buffers())
+        self._kept = [buffer.clone() for buffer in self._buffers]
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that training makes: the average of the weights where one is kept, else the student itself."""
+        return self.student if self.average is None else self.average.network
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on after this epoch."""
+        """All that `load_state` needs to go on after the step that was done last."""
         return {
             "epoch": self.epoch,
+            "step": self.step,
+            "skipped": self.skipped,
+            "sums": self.sums.values,
             "student": self.student.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on after the epoch at which `state` was taken."""
-        self.epoch = int(state["epoch"])
+        """Go on after the step at which `state` was taken."""
+        self.epoch, self.step, self.skipped = (int(state[name]) for name in ("epoch", "step", "skipped"))
+        self.sums.values.copy_(state["sums"])
         self.student.load_state_dict(state["student"])
+        self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
 
     def run_epoch(self, on_step: Callable[[int, float], None] = lambda step, loss: None) -> EpochStats:
-        """One pass over the data; `on_step(steps done in this epoch, loss)` is called every few steps.
+        """The rest of this epoch; `on_step(steps done in it, mean loss so far)` is called every few steps.
 
         Raises:
-            BadInputError: the loss is not finite.
+            BadInputError: too many steps without a finite gradient, or a teacher's logit that is not finite.
+            EnvironmentFault: a worker of the source died.
         """
-        torch.manual_seed(self._epoch_seed())
         self.student.train()
-        sums = _Sums()
+        number = self.settings.view(self.epoch)
+        view = draw(
+            self.settings.augmentation,
+            seed=self.settings.view_seed,
+            view=number,
+            samples=self.samples,
+            size=self.source.size,
+            device=self.source.device,
+        )
+        micro = self._indices()[self.step * self.settings.accumulate :]
+        stream = zip(micro, self.source.batches(view.needed(index) for index in micro), strict=True)
         rate = 0.0
-        for step, (images, labels) in enumerate(self._batches()):
-            rate = learning_rate(self.settings, (self.epoch + step / self.steps_per_epoch))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self._step(images, labels, sums)
-            if step % 8 == 7 or step + 1 == self.steps_per_epoch:
-                loss = sums.mean("loss") or 0.0
-                if not math.isfinite(loss):
-                    raise BadInputError(
-                        f"the training loss is {loss} in epoch {self.epoch + 1}, step {step + 1}; expected a finite "
-                        "number. Lower distill.learning_rate or set distill.clip_norm = 5.0"
-                    )
-                on_step(step + 1, loss)
-        self.epoch += 1
-        return _statistics(self.epoch, sums, rate)
+        for step in range(self.step, self.steps_per_epoch):
+            rate = learning_rate(self.settings, self.epoch + step / self.steps_per_epoch)
+            self._step(step, rate, number, view, stream)
+            self.step = step + 1
+            if self.step % LOOK_EVERY == 0 or self.step == self.steps_per_epoch:
+                on_step(self.step, self.sums.mean_loss())
+        self.epoch, self.step = self.epoch + 1, 0
+        stats = self.sums.summary(self.epoch, learning_rate=rate, ranks=self.ranks)
+        self.sums = Sums(self.source.device)
+        return stats
 
-    def _epoch_seed(self) -> int:
-        return self.settings.seed * 1_000_003 + self.epoch
+    def _indices(self) -> list[Tensor]:
+        """This process's micro-batches of the epoch, `accumulate` of them a step."""
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.samples, generator=generator)[: self.steps_per_epoch * self.batch_size]
+        shares = [self.ranks.share(batch) for batch in torch.split(order, self.batch_size)]
+        return [part.to(self.source.device) for share in shares for part in self._parts(share)]
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        settings = self.settings
-        generator = torch.Generator().manual_seed(self._epoch_seed())
-        order = torch.randperm(len(self.images), generator=generator)
-        size = min(settings.batch_size, len(order))
-        for step in range(self.steps_per_epoch):
-            index = order[step * size : (step + 1) * size].to(self.images.device)
-            images = augment(
-                self.images[index],
-                crop_padding=settings.crop_padding,
-                flip=settings.flip,
-                generator=generator,
+    def _parts(self, share: Tensor) -> tuple[Tensor, ...]:
+        if len(share) % self.settings.accumulate:
+            raise BadInputError(
+                f"a batch of {len(share)} images cannot be split evenly into distill.accumulate = "
+                f"{self.settings.accumulate} parts; set distill.batch_size to a multiple of it"
             )
-            yield images.contiguous(memory_format=torch.channels_last), self.labels[index]
+        return share.chunk(self.settings.accumulate)
 
-    def _step(self, images: Tensor, labels: Tensor, sums: _Sums) -> None:
-        bf16 = self.settings.precision == "bf16"
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = self.student(images)
-            with torch.no_grad():
-                teacher_logits = None if self.teacher is None else self.teacher(images).float()
-        loss = self.objective(logits.float(), teacher_logits, labels)
+    def _step(self, step: int, rate: float, number: int, view: View, stream: Iterator[tuple[Tensor, Tensor]]) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        seed = (self.settings.seed * 1_000_003 + self.epoch) * 1_000_003 + step * self.ranks.world + self.ranks.rank
+        torch.manual_seed(seed % 2**63)  # dropout
+        if self._kept:
+            torch._foreach_copy_(self._kept, self._buffers)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        epoch = self.epoch + step / self.steps_per_epoch
+        parts = [
+            self._backward(*next(stream), number, view, epoch=epoch, last=part == self.settings.accumulate - 1)
+            for part in range(self.settings.accumulate)
+        ]
+        if not self._update():
+            self._skip(step, parts)
+            return
+        for part in parts:
+            size = float(len(part.index))
+            hit = (part.logits.argmax(dim=-1) == _hard(part.labels)).sum()
+            self.sums.add(seen=size, loss=part.loss * size, correct=hit)
+            if step % LOOK_EVERY == 0:
+                self.sums.look(self.objective, part.logits, part.teacher, part.labels)
+
+    def _backward(self, index: Tensor, pixels: Tensor, number: int, view: View, *, epoch: float, last: bool) -> _Part:
+        pictures = view.pictures(pixels, index)
+        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        pictures = pictures.contiguous(memory_format=layout)
+        teacher = None if self.targets is None else self.targets(number, index, pictures)
+        # Gradients travel between processes once a step, with the last micro-batch.
+        with nullcontext() if last or self._shared is None else self._shared.no_sync():
+            with autocast(pictures.device, self.settings.precision):
+                logits = self._forward(pictures)
+            logits = logits.float()
+            labels = view.targets(self.source.labels, index, classes=logits.shape[-1])
+            loss = self.objective(logits, teacher, labels, epoch=epoch)
+            (loss / self.settings.accumulate).backward()
+        return _Part(index, logits.detach(), teacher, labels, loss.detach())
+
+    def _update(self) -> bool:
+        """Apply the gradient; False, and nothing changed, where it is not finite."""
+        self.ranks.average_([p.grad for p in self.objective.parameters() if p.grad is not None])
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters])
+        if not bool(norm.isfinite()):
+            return False
         if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
+            clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
         self.optimizer.step()
-        _accumulate(sums, loss, logits, teacher_logits, labels)
+        if self.average is not None:
+            self.average.update(self.student)
+        return True
+
+    def _skip(self, step: int, parts: list[_Part]) -> None:
+        """Drop a step whose gradient is not finite: weights stay, and batch norm forgets what it saw."""
+        if self._kept:
+            torch._foreach_copy_(self._buffers, self._kept)
+        self.skipped += 1
+        self.sums.add(skipped=1.0)
+        place = f"epoch {self.epoch + 1}, step {step + 1}"
+        for part in parts:
+            if part.teacher is not None and (sample := _first_bad(part.teacher, part.index)) is not None:
+                raise BadInputError(
+                    f"the teacher's logits for training image {sample} are not finite in {place}; expected finite "
+                    "numbers below 65,504. Check the teacher's weights, its mean and std, and that image"
+                )
+        if self.skipped > self.settings.max_skipped:
+            bad = next((s for part in parts if (s := _first_bad(part.logits, part.index)) is not None), None)
+            where = "" if bad is None else f", the student's logits first for training image {bad}"
+            raise BadInputError(
+                f"the gradient was not finite in {self.skipped} steps, last in {place}{where}; expected at most "
+                f"distill.max_skipped_steps = {self.settings.max_skipped}. Lower distill.learning_rate or set "
+                "distill.clip_norm = 5.0"
+            )
 
 
-def _channels_last(network: nn.Module) -> nn.Module:
-    """The same network, its kernels laid out as convolutions run fastest."""
-    moved: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
-    return moved
+def _hard(labels: Tensor) -> Tensor:
+    """The class of each label; the larger share of a mixed one."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=-1)
 
 
-def _accumulate(sums: _Sums, loss: Loss, logits: Tensor, teacher_logits: Tensor | None, labels: Tensor) -> None:
-    size = len(labels)
-    values = {
-        "loss": loss.total * size,
-        "cross_entropy": loss.cross_entropy * size,
-        "correct": (logits.argmax(dim=-1) == labels).sum(),
-    }
-    if loss.kl is not None:
-        values["kl"] = loss.kl * size
-    if teacher_logits is not None and loss.teacher_temperature is not None:
-        # Float64: CIST's spread is a hundredth of the mean, and drowns in the difference of two float32 sums.
-        h = entropy(teacher_logits, loss.teacher_temperature).double()
-        values |= {"entropy": h.sum(), "entropy_squared": h.square().sum()}
-    sums.add(size, **values)
-
-
-def _statistics(epoch: int, sums: _Sums, rate: float) -> EpochStats:
-    mean, square = sums.mean("entropy"), sums.mean("entropy_squared")
-    spread = None if mean is None or square is None else math.sqrt(max(0.0, square - mean**2))
-    return EpochStats(
-        epoch=epoch,
-        loss=sums.mean("loss") or 0.0,
-        cross_entropy=sums.mean("cross_entropy") or 0.0,
-        kl=sums.mean("kl"),
-        teacher_entropy_mean=mean,
-        teacher_entropy_sd=spread,
-        train_top1=sums.mean("correct") or 0.0,
-        learning_rate=rate,
-    )
-
-
-def build_optimizer(student: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; one-dimensional weights (norms, biases) take no weight decay."""
-    decayed = [p for p in student.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in student.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
-    nesterov = settings.momentum > 0
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=nesterov)
-
-
-def learning_rate(settings: Settings, epoch: float) -> float:
-    """The rate at a fractional epoch: linear warm-up, then a cosine to zero or steps at the milestones."""
-    peak, warmup = settings.learning_rate, settings.warmup_epochs
-    if epoch < warmup:
-        return peak * min(max(epoch, 0.1) / warmup, 1.0)
-    if settings.schedule == "step":
-        return peak * settings.step_factor ** sum(epoch >= milestone for milestone in settings.milestones)
-    progress = (epoch - warmup) / max(settings.epochs - warmup, 1e-9)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-
-
-@torch.no_grad()
-def predict(network: nn.Module, images: Tensor, *, batch_size: int = 256, precision: str = "fp32") -> Tensor:
-    """The network's logits on all images, in eval mode. images: (n, c, h, w) uint8. Returns (n, K) float32 on CPU."""
-    training = network.training
-    network.eval()
-    chunks = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            chunks.append(network(batch).float().cpu())
-    network.train(training)
-    return torch.cat(chunks)
+def _first_bad(logits: Tensor, index: Tensor) -> int | None:
+    """The number of the first sample whose logits are not finite."""
+    bad = ~logits.isfinite().all(dim=-1)
+    return int(index[bad][0]) if bool(bad.any()) else None

@@ -82,6 +82,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             changes["weights"] = anchor(section.weights)
         if changes:
             updates[name] = section.model_copy(update=changes)
+    if recipe.distill.cache_folder is not None:
+        updates["distill"] = recipe.distill.model_copy(update={"cache_folder": anchor(recipe.distill.cache_folder)})
     if recipe.validate_.target.endswith(".toml"):
         updates["validate_"] = recipe.validate_.model_copy(update={"target": anchor(recipe.validate_.target)})
     return recipe.model_copy(update=updates)

@@ -6,7 +6,10 @@ schema for editors are generated from them.
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from edgekd.recipe.distill import Distill
+from edgekd.recipe.section import Options, Section
 
 Precision = Literal["fp16", "int8-u8s8", "int8-s8s8", "int8-u8u8", "int8-u8s8-7bit", "int8-dynamic"]
 ALL_PRECISIONS: tuple[Precision, ...] = (
@@ -17,13 +20,6 @@ ALL_PRECISIONS: tuple[Precision, ...] = (
     "int8-dynamic",
     "fp16",
 )
-Options = dict[str, float | int | str]
-
-
-class Section(BaseModel):
-    """A table of the recipe: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -120,99 +116,6 @@ class Student(Section):
     options: Options = Field(
         default_factory=dict, description="Keyword arguments for the network, e.g. `{ width = 0.5 }`."
     )
-
-
-class Distill(Section):
-    """How the student learns."""
-
-    method: Literal["cist", "kd", "ce"] = Field(
-        default="cist",
-        description="`cist`: per-sample adaptive temperatures (arXiv 2605.20357); `kd`: one fixed temperature (Hinton "
-        "et al. 2015); `ce`: labels alone, no teacher.",
-    )
-    rho: float | Literal["auto"] = Field(
-        default="auto",
-        description="CIST only: the largest scaled centred logit; `auto` solves it for the number of classes and "
-        "`rho_entropy` (1.27 at 10 classes, 3.0 at 100).",
-    )
-    rho_entropy: float = Field(
-        default=0.925,
-        gt=0,
-        lt=1,
-        description="CIST with rho = `auto`: wanted soft-label entropy as a share of ln K. Default 0.925: the author's "
-        "rho = 3 at 100 classes.",
-    )
-    temperature: float = Field(
-        default=4.0, gt=0, description="KD only: the fixed temperature. Default 4: common in the field."
-    )
-    kd_weight: float | None = Field(
-        default=None,
-        ge=0,
-        description="Weight of the distillation term. Default: 8 for cist (the author's best at 100 classes), 0.9 for "
-        "kd (Hinton's mix as used in the field).",
-    )
-    ce_weight: float = Field(
-        default=0.1, ge=0, description="KD only: weight of the label term. Default 0.1; CIST's is 1 by definition."
-    )
-    epochs: int = Field(default=30, ge=1, description="Passes over the training images. Default 30: a modest budget.")
-    batch_size: int = Field(default=128, ge=2, description="Images a step. Default 128 (He et al. 2016).")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="`sgd` is with Nesterov momentum.")
-    learning_rate: float = Field(
-        default=0.1, gt=0, description="Peak learning rate. Default 0.1 for SGD at batch 128 (He et al. 2016)."
-    )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only. Default 0.9.")
-    weight_decay: float = Field(
-        default=5e-4, ge=0, description="On matrices and kernels, not on norms and biases. Default 5e-4."
-    )
-    schedule: Literal["cosine", "step"] = Field(
-        default="cosine", description="How the learning rate falls after the warm-up."
-    )
-    warmup_epochs: float = Field(default=1.0, ge=0, description="Epochs of linear warm-up. Default 1.")
-    milestones: tuple[int, ...] = Field(
-        default=(), description="Step schedule only: epochs at which the rate is multiplied by step_factor."
-    )
-    step_factor: float = Field(default=0.1, gt=0, lt=1, description="Step schedule only. Default 0.1.")
-    clip_norm: float | None = Field(
-        default=None, gt=0, description="Clip the gradient's L2 norm to this. Default: no clipping."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="`auto` takes a CUDA device where there is one, and says so."
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="`bf16` is autocast; `auto` takes bf16 on a CUDA device that has it, fp32 on a CPU."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        owners = {"rho": "cist", "rho_entropy": "cist", "temperature": "kd", "ce_weight": "kd"}
-        problems = [
-            f"{key} is set, but belongs to method = '{owner}' and method is '{self.method}'; remove {key}"
-            for key, owner in owners.items()
-            if key in self.model_fields_set and self.method != owner
-        ]
-        if self.kd_weight is not None and self.method == "ce":
-            problems.append("kd_weight is set, but method = 'ce' has no distillation term; remove kd_weight")
-        if "rho_entropy" in self.model_fields_set and self.rho != "auto":
-            problems.append(f"rho_entropy is set, but rho = {self.rho}; set rho = 'auto' or remove rho_entropy")
-        if not isinstance(self.rho, str) and self.rho <= 0:
-            problems.append(f"rho is {self.rho}; expected a positive number or 'auto'")
-        if "momentum" in self.model_fields_set and self.optimizer != "sgd":
-            problems.append(f"momentum is set, but belongs to optimizer = 'sgd'; it is '{self.optimizer}'")
-        stepped = {"milestones", "step_factor"} & self.model_fields_set
-        if stepped and self.schedule != "step":
-            problems.append(f"{sorted(stepped)[0]} is set, but belongs to schedule = 'step'; it is '{self.schedule}'")
-        if self.schedule == "step" and not self.milestones:
-            problems.append("schedule = 'step' needs milestones, for example milestones = [15, 25]")
-        outside = [milestone for milestone in self.milestones if not 0 < milestone < self.epochs]
-        if outside:
-            problems.append(
-                f"milestone {outside[0]} is outside 1..{self.epochs - 1}, the epochs after which training goes on"
-            )
-        if "warmup_epochs" in self.model_fields_set and self.warmup_epochs >= self.epochs:
-            problems.append(f"warmup_epochs = {self.warmup_epochs} leaves nothing of epochs = {self.epochs}; lower it")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
 
 class Export(Section):
@@ -325,6 +228,12 @@ class Recipe(Section):
         if self.teacher is None and self.distill.method != "ce":
             raise ValueError(
                 f"distill.method = '{self.distill.method}' needs a [teacher] section, or set method = 'ce'"
+            )
+        mixes = self.distill.mixup or self.distill.cutmix
+        if self.distill.teacher_cache != "off" and not self.distill.n_views and (mixes or self.data.augment != "none"):
+            raise ValueError(
+                f"distill.teacher_cache = '{self.distill.teacher_cache}' with n_views = 0: the pictures of an epoch "
+                "never come again, so nothing kept would be used; set distill.n_views, for example 4"
             )
         return self
 

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from edgekd.recipe.schema import Recipe, Section
+from edgekd.recipe.schema import Recipe
+from edgekd.recipe.section import Section
 
 
 def dump(recipe: Recipe) -> str:

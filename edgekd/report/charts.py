@@ -63,10 +63,12 @@ def _curves(axes: "Axes", history: Sequence[Mapping[str, Any]], names: Mapping[s
 
 def teacher_entropy(report: Report) -> Chart | None:
     """How informative the teacher's soft labels are, sample by sample, under two temperatures."""
-    teacher = report["teacher"] or {}
+    student = report["student"] or {}
     known = {
-        f"fixed T = {FIXED_TEMPERATURE}": np.asarray(teacher.get("entropy_fixed") or []),
-        "CIST, T of each sample": np.asarray(teacher.get("entropy_cist") or []),
+        f"fixed T = {FIXED_TEMPERATURE}": np.asarray(student.get("fixed_entropy") or []),
+        f"this student's method, {(student.get('method') or {}).get('name')}": np.asarray(
+            student.get("soft_entropy") or []
+        ),
     }
     series = {name: values for name, values in known.items() if len(values)}
     if not series:
@@ -89,7 +91,7 @@ def teacher_entropy(report: Report) -> Chart | None:
         svg=draw(paint, name="entropy", title=title, width=WIDTH, height=HEIGHT),
         title=title,
         caption="Left: the soft label is almost a hard one; right: almost uniform. One fixed temperature teaches some "
-        "samples much and others little; CIST aims at the same entropy for all, a narrow peak.",
+        "samples much and others little; adaptive ones (cist, entropy) aim at the same entropy for all, a narrow peak.",
     )
 
 

@@ -6,11 +6,19 @@ from typing import Any
 from edgekd.report.wording import DASH, percent, plural
 
 Fact = tuple[str, str]
-BULK = {"entropy_fixed", "entropy_cist", "test_predictions", "history", "classes", "values", "samples_ns", "per_class"}
+BULK = {"fixed_entropy", "soft_entropy", "test_predictions", "history", "classes", "values", "samples_ns", "per_class"}
 METHODS = {
     "cist": "CIST, adaptive temperature",
+    "entropy": "soft labels of equal entropy",
     "kd": "knowledge distillation, fixed temperature",
     "ce": "labels alone",
+}
+SYMBOLS = {
+    "rho": "ρ",
+    "temperature": "T",
+    "target_nats": "entropy",
+    "kd_weight": "weight of KL",
+    "ce_weight": "of labels",
 }
 
 
@@ -22,12 +30,9 @@ def flatten(values: Mapping[str, Any] | None, *, prefix: str = "") -> list[Fact]
 def method(student: Mapping[str, Any]) -> str:
     """How the student learned, with the numbers that matter to the method."""
     how = student["method"]
-    numbers = {"cist": ("rho", "kd_weight"), "kd": ("temperature", "kd_weight", "ce_weight"), "ce": ()}
-    symbols = {"rho": "ρ", "temperature": "T", "kd_weight": "weight of KL", "ce_weight": "weight of labels"}
-    name = how["name"]
-    parts = [f"{symbols[key]} = {number(how[key])}" for key in numbers.get(name, ()) if how.get(key) is not None]
+    parts = [f"{SYMBOLS.get(key, key)} = {number(value)}" for key, value in how["knobs"].items()]
     epochs = plural(len(student.get("history") or ()), "epoch")
-    return ", ".join([METHODS.get(name, name), *parts, epochs])
+    return ", ".join([METHODS.get(how["name"], how["name"]), *parts, epochs])
 
 
 def machine(report: Mapping[str, Any], variant: Mapping[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
-from edgekd.core.temperature import auto_rho, centre, entropy, max_logit_temperature
+from edgekd.core.temperature import auto_rho, centre, entropy, fixed_entropy, max_logit_temperature
 from edgekd.errors import BadInputError
 
 LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.5, 0.0, -0.5]])
@@ -59,6 +59,38 @@ def test_the_entropy_is_scipys() -> None:
     assert entropy(LOGITS, tau).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_entropy_of_a_near_tie_far_from_the_mean_is_not_lost_in_rounding() -> None:
+    # Centred in float32, 5000 and 5000.0005 are a thousandth of an ulp-sized gap wrong; their distance is exact.
+    z = torch.tensor([[5000.0, 5000.00048828125, -9000.0]])
+    expected = scipy_entropy(torch.softmax(z.double() / 2**-11, -1)[0].numpy())
+    assert entropy(z, 2**-11).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_entropy_that_a_fixed_temperature_gives_is_the_mean_over_the_samples() -> None:
+    # One row of two equal classes has ln 2 at any temperature; one of a gap of ln 3 at T = 1 has p = (3/4, 1/4).
+    logits = torch.tensor([[0.0, 0.0], [2 * math.log(3), 0.0]])
+    uneven = math.log(4) - 0.75 * math.log(3)
+    assert fixed_entropy(logits, 2.0) == pytest.approx((math.log(2) + uneven) / 2, rel=1e-6)
+    assert fixed_entropy(logits.reshape(2, 1, 2), 2.0) == fixed_entropy(logits, 2.0)
+    many = torch.randn(300, 1000, generator=torch.Generator().manual_seed(0))  # more than one block
+    assert fixed_entropy(many, 4.0) == pytest.approx(entropy(many, 4.0).double().mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_fixed_temperature_that_is_not_a_positive_number_is_refused(temperature: float) -> None:
+    with pytest.raises(BadInputError, match="expected a positive number"):
+        fixed_entropy(LOGITS, temperature)
+
+
+def test_logits_that_have_no_mean_entropy_are_refused_by_sample() -> None:
+    with pytest.raises(BadInputError, match="sample 1 are not finite"):
+        fixed_entropy(torch.tensor([[0.0, 1.0], [math.nan, 1.0]]), 4.0)
+    with pytest.raises(BadInputError, match="at least one sample"):
+        fixed_entropy(torch.empty(0, 3), 4.0)
+    with pytest.raises(BadInputError, match="K >= 2"):
+        fixed_entropy(torch.empty(3, 1), 4.0)
+
+
 @pytest.mark.parametrize("rho", [0.0, -1.0, math.nan, math.inf])
 def test_a_rho_that_is_not_a_positive_number_is_refused(rho: float) -> None:
     with pytest.raises(BadInputError, match="expected a positive number"):
@@ -87,13 +119,20 @@ def test_auto_rho_gives_the_values_of_the_formula_sheet(classes: int, share: flo
 
 def test_the_soft_label_at_auto_rho_has_the_wanted_entropy() -> None:
     for classes in (2, 3, 10, 1000):
-        for share in (0.05, 0.5, 0.925, 0.999):
+        for share in (1e-6, 0.05, 0.5, 0.925, 0.999):
             rho = auto_rho(classes, normalised_entropy=share)
-            label = torch.softmax(torch.tensor([rho] + [-rho / (classes - 1)] * (classes - 1)).double(), -1)
-            assert scipy_entropy(label.numpy()) / math.log(classes) == pytest.approx(share, abs=1e-6)
+            logits = torch.tensor([rho] + [-rho / (classes - 1)] * (classes - 1), dtype=torch.float64)
+            label = torch.softmax(logits, -1)
+            assert scipy_entropy(label.numpy()) / math.log(classes) == pytest.approx(share, abs=1e-9)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, math.nan, 1.0 - 1e-16])
+def test_auto_rho_of_two_classes_is_half_a_log_odds() -> None:
+    # p = (3/4, 1/4) has the logits +-ln(3)/2.
+    share = (math.log(4) - 0.75 * math.log(3)) / math.log(2)
+    assert auto_rho(2, normalised_entropy=share) == pytest.approx(math.log(3) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, math.nan, 1e-310])
 def test_auto_rho_refuses_an_entropy_that_no_rho_has(share: float) -> None:
     with pytest.raises(BadInputError, match="rho_entropy"):
         auto_rho(10, normalised_entropy=share)
@@ -103,9 +142,14 @@ def test_auto_rho_answers_or_refuses_next_to_full_entropy_but_never_makes_up_a_n
     for share in (1 - 1e-9, 1 - 1e-13, 1 - 1e-15, 1 - 2e-16):
         for classes in (2, 10, 1000):
             try:
-                assert auto_rho(classes, normalised_entropy=share) < 0.1
+                rho = auto_rho(classes, normalised_entropy=share)
             except BadInputError as err:
                 assert "rho_entropy" in str(err)
+            else:
+                # To second order 1 - H / ln K = rho^2 / (2 (K - 1) ln K): the variance of the label's logits.
+                expected = math.sqrt(2 * (classes - 1) * math.log(classes) * (1 - share))
+                # Third order adds rho / 3; the product share * ln K itself is only good to an ulp or two.
+                assert rho == pytest.approx(expected, rel=expected + 4e-16 / (1 - share))
 
 
 def test_auto_rho_needs_two_classes() -> None:

@@ -58,7 +58,7 @@ def build(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, labelled: bool =
             "repeated": 0,
         },
         "teacher": teacher(rng, len(classes)),
-        "student": student(rng),
+        "student": student(rng, len(classes)),
         "export": export(),
         "variants": variants,
         "gate": {**shipped["gate"], "variant": SHIPPED, "exit_code": 0},

@@ -1,0 +1,99 @@
+"""What is counted while an epoch runs, and what is reported of it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgekd.core.losses import divergence
+from edgekd.core.methods import Objective
+from edgekd.core.parallel import Ranks
+from edgekd.core.temperature import entropy
+
+LOOK_EVERY = 8
+"""Steps between two looks at what costs a little to know: cross-entropy, plain KL, soft-label entropy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochStats:
+    """Means over one epoch, per sample; losses and entropies in nats.
+
+    loss and train_top1 are of every step; cross_entropy, kl (plain, unweighted: the weighted terms are semi-gradients,
+    their value is not what training lowers) and the teacher's soft-label entropy are of every eighth. skipped: steps
+    that were dropped because their gradient was not finite.
+    """
+
+    epoch: int
+    loss: float
+    cross_entropy: float
+    kl: float | None
+    teacher_entropy_mean: float | None
+    teacher_entropy_sd: float | None
+    train_top1: float
+    learning_rate: float
+    skipped: int = 0
+    validation_top1: float | None = None
+    seconds: float = 0.0
+
+
+class Sums:
+    """Running sums of one epoch, float64 on the device: reading a number out of them waits for the device."""
+
+    NAMES = (
+        "seen",
+        "loss",
+        "correct",
+        "skipped",
+        "looked",
+        "cross_entropy",
+        "kl",
+        "soft",
+        "entropy",
+        "entropy_squared",
+    )
+
+    def __init__(self, device: torch.device) -> None:
+        # Float64: CIST's entropy spread is a hundredth of the mean, and drowns in the difference of float32 sums.
+        self.values = torch.zeros(len(self.NAMES), dtype=torch.float64, device=device)
+
+    def add(self, **values: Tensor | float) -> None:
+        """Add to the named sums."""
+        for name, value in values.items():
+            self.values[self.NAMES.index(name)] += value if isinstance(value, float) else value.detach()
+
+    @torch.no_grad()
+    def look(self, objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor) -> None:
+        """Take in what is logged of every eighth step."""
+        size = float(len(student))
+        ce = torch.nn.functional.cross_entropy(student, labels)
+        self.add(looked=size, cross_entropy=ce * size)
+        temperatures = None if teacher is None else objective.temperatures(student, teacher)
+        if teacher is None or temperatures is None:
+            return
+        tau_s, tau_t = temperatures
+        kl = divergence(student, teacher, student_temperature=tau_s, teacher_temperature=tau_t)
+        h = entropy(teacher, tau_t).double()
+        self.add(soft=size, kl=kl.sum(), entropy=h.sum(), entropy_squared=h.square().sum())
+
+    def mean_loss(self) -> float:
+        """The mean loss so far, of this process alone."""
+        seen, loss = (float(value) for value in self.values[:2])
+        return loss / max(seen, 1.0)
+
+    def summary(self, epoch: int, *, learning_rate: float, ranks: Ranks) -> EpochStats:
+        """The means, over all processes."""
+        of = dict(zip(self.NAMES, ranks.total(self.values).tolist(), strict=True))
+        seen, looked, soft = max(of["seen"], 1.0), max(of["looked"], 1.0), of["soft"]
+        mean = of["entropy"] / soft if soft else None
+        return EpochStats(
+            epoch=epoch,
+            loss=of["loss"] / seen,
+            cross_entropy=of["cross_entropy"] / looked,
+            kl=of["kl"] / soft if soft else None,
+            teacher_entropy_mean=mean,
+            teacher_entropy_sd=None if mean is None else math.sqrt(max(0.0, of["entropy_squared"] / soft - mean**2)),
+            train_top1=of["correct"] / seen,
+            learning_rate=learning_rate,
+            skipped=round(of["skipped"] / ranks.world),  # all processes skip the same steps
+        )
