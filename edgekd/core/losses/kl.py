@@ -21,18 +21,19 @@ def divergence(
     a probability that underflows to 0 would make the difference infinite, a logarithm of -200 does not. Gradient flows
     into whatever of the four arguments has one.
     """
-    log_q = F.log_softmax(tempered(student_logits, student_temperature), dim=-1)
-    log_p = F.log_softmax(tempered(teacher_logits, teacher_temperature), dim=-1)
+    log_q = F.log_softmax(tempered(below_maximum(student_logits), student_temperature), dim=-1)
+    log_p = F.log_softmax(tempered(below_maximum(teacher_logits), teacher_temperature), dim=-1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
-def tempered(logits: Tensor, temperature: Tensor | float) -> Tensor:
-    """(z - max z) / tau, float32: the softmax of z / tau, and no digits lost to a large offset of all classes.
+def below_maximum(logits: Tensor) -> Tensor:
+    """z - max z, float32: the same softmax, and z / tau then loses no digits to an offset that all classes share."""
+    return logits.float() - logits.detach().amax(dim=-1, keepdim=True)
 
-    logits: (..., K); temperature: (...), or one number for all.
-    """
-    below = logits.float() - logits.detach().amax(dim=-1, keepdim=True)
-    return below / (temperature.unsqueeze(-1) if isinstance(temperature, Tensor) else temperature)
+
+def tempered(logits: Tensor, temperature: Tensor | float) -> Tensor:
+    """z / tau, float32. logits: (..., K); temperature: (...), or one number for all."""
+    return logits.float() / (temperature.unsqueeze(-1) if isinstance(temperature, Tensor) else temperature)
 
 
 def fixed_temperatures(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
