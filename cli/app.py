@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgekd import __version__
-from edgekd.cli import files, info, init, run, study
+from edgekd.cli import cache, files, info, init, run, study
 from edgekd.errors import EdgekdError, ExitCode
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ app.command()(files.verify)
 app.add_typer(info.targets, name="targets")
 app.command()(info.models)
 app.command()(info.doctor)
+app.command()(cache.cache)
 app.command()(init.init)
 
 DISK_ERRORS = {

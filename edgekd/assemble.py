@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgekd import __version__, bundle, gate, report, targets
 from edgekd.data import Dataset
 from edgekd.environment import Environment
+from edgekd.recheck import SCHEMA_VERSION
 from edgekd.recipe import Recipe
 from edgekd.session import SessionOptions
 from edgekd.store import Stage, key_of
@@ -23,7 +24,7 @@ BUNDLED_SAMPLES = 16
 def header(name: str, *, machine: Environment, target: Target, data: Mapping[str, Any]) -> dict[str, Any]:
     """Every section of a report; those that a run may do without are empty, to be replaced."""
     return {
-        "schema_version": report.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "name": name,
         "edgekd_version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,7 +1,6 @@
 """What a recipe says, as the stages take it: its data, teacher, method and settings."""
 
 import math
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from edgekd.files import sha256
 from edgekd.recipe import Recipe
 from edgekd.recipe.distill import Distill
 from edgekd.recipe.schema import Teacher
+from edgekd.store import cache_home
 
 if TYPE_CHECKING:
     from edgekd.core.optimizer import Settings
@@ -182,8 +182,7 @@ def training(recipe: Recipe, *, precision: str) -> "Settings":
 
 def cache_folder(recipe: Recipe) -> Path:
     """Where teachers' logits and facts are kept for every run: the recipe's, $EDGEKD_CACHE, or the user's cache."""
-    chosen = recipe.distill.cache_folder or os.environ.get("EDGEKD_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "edgekd"
+    return cache_home(recipe.distill.cache_folder)
 
 
 def timing(recipe: Recipe) -> compete.Timing:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,12 @@ class Stage:
     result: Any
     outputs: Mapping[str, str]
     seconds: float
+
+
+def cache_home(chosen: str | None = None) -> Path:
+    """Where what every run may use is kept: `chosen`, else $EDGEKD_CACHE, else the user's cache."""
+    place = chosen or os.environ.get("EDGEKD_CACHE")
+    return Path(place) if place else Path.home() / ".cache" / "edgekd"
 
 
 def key_of(*parts: Any) -> str:

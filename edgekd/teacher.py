@@ -176,12 +176,13 @@ def answering(
             batch_size=settings.batch_size,
         )
 
+    answers: _Answers | None = None
+
     def compute(view: int, start: int, stop: int) -> npt.NDArray[np.float32]:
         nonlocal answers
         answers = answers or _Answers(load, source, settings)  # only now: a full cache never loads the teacher
         return answers(view, start, stop)
 
-    answers: _Answers | None = None
     if ranks.first:
         with opened() as kept:
             kept.fill(compute, listener=listener)

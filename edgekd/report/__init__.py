@@ -10,11 +10,11 @@ from typing import Any
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.files import write_atomic
+from edgekd.recheck import SCHEMA_VERSION
 from edgekd.report.html import render as render_html
 from edgekd.report.junit import render as render_junit
 from edgekd.report.markdown import render as render_markdown
 
-SCHEMA_VERSION = 1
 FILES = ("report.json", "report.md", "report.html", "junit.xml")
 """What `write` makes."""
 VERDICTS = ("pass", "inconclusive", "fail")

@@ -25,7 +25,7 @@ class Grid:
 
 def _weights(default: float) -> tuple[float, ...]:
     """The same relative range for every method: none may be tuned harder than another."""
-    return (default, _short(3 * default), _short(default / 3), _short(9 * default))
+    return (default, _short(3 * default), _short(default / 3), _short(default / 9))
 
 
 def _temperatures(default: float) -> tuple[float, ...]:

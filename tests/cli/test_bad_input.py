@@ -282,7 +282,7 @@ def edited(report: dict, case: str) -> None:
         for variant in report["variants"]:
             variant["selected"] = True
     elif case == "version":
-        report["schema_version"] = 2
+        report["schema_version"] = 3
     else:
         del report["gate"]["variant"]
 
@@ -293,7 +293,7 @@ def edited(report: dict, case: str) -> None:
         ("p50", "the report says p50_ms"),
         ("top-1", "the summary was edited; measure again"),
         ("two winners", "2 selected variants"),
-        ("version", "schema_version is 2; this edgekd reads 1"),
+        ("version", "schema_version is 3; this edgekd reads 2"),
         ("no name", "gate.variant"),
     ],
 )

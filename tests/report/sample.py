@@ -41,7 +41,7 @@ def build(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, labelled: bool =
     variants[-1]["precision"] = NOT_BUILT[0]
     shipped = next(variant for variant in variants if variant["selected"])
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "quickstart",
         "edgekd_version": "0.1.0",
         "created": "2026-03-02T09:41:17Z",
