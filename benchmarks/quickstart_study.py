@@ -75,13 +75,7 @@ def arm(method: str, weight: float | None, seed: int) -> Recipe:
     settings = [f"seed={seed}", f"distill.method='{method}'"]
     if weight is not None:
         settings.append(f"distill.kd_weight={weight}")
-    text = RECIPE.read_text().replace('rho = "auto"\n', "" if method != "cist" else 'rho = "auto"\n')
-    copy = RECIPE.parent / f".study-{method}.toml"
-    try:
-        copy.write_text(text)
-        return recipe.load(copy, overrides=tuple(settings))
-    finally:
-        copy.unlink()
+    return recipe.load(RECIPE, overrides=tuple(settings))
 
 
 def cell_folder(out: Path, method: str, weight: float | None, seed: int) -> Path:

@@ -42,7 +42,7 @@ augment = "crop-flip"
 {train_samples}
 [teacher]
 model = "resnet56"
-weights = "teacher/student.safetensors"
+weights = {weights}
 [student]
 model = "resnet8"
 [distill]
@@ -61,6 +61,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("data", type=Path, help="the .npz of JPEG bytes")
     arguments.add_argument("--out", type=Path, default=Path("runs/cifar10"))
+    arguments.add_argument("--teacher", type=Path, help="weights of a resnet56 trained before; default: train one")
     arguments.add_argument("--teacher-epochs", type=int, default=20)
     arguments.add_argument("--train-samples", type=int, help="images the students see; default all")
     arguments.add_argument("--epochs", type=int, default=100)
@@ -73,10 +74,12 @@ def main() -> None:
     decode(chosen.data, chosen.out / "cifar10.npz")
     samples = "" if chosen.train_samples is None else f"train_samples = {chosen.train_samples}"
     (chosen.out / "teacher.toml").write_text(TEACHER.format(epochs=chosen.teacher_epochs))
-    (chosen.out / "study.toml").write_text(
-        STUDY.format(train_samples=samples, epochs=chosen.epochs, views=chosen.views)
-    )
-    edgekd("distill", chosen.out / "teacher.toml", "--out", chosen.out / "teacher")
+    weights = chosen.teacher or chosen.out / "teacher" / "student.safetensors"
+    if chosen.teacher is None:
+        edgekd("distill", chosen.out / "teacher.toml", "--out", chosen.out / "teacher")
+    quoted = json.dumps(str(weights.absolute()))
+    recipe = STUDY.format(train_samples=samples, epochs=chosen.epochs, views=chosen.views, weights=quoted)
+    (chosen.out / "study.toml").write_text(recipe)
     options = ["--methods", chosen.methods, "--seeds", chosen.seeds, "--candidates", chosen.candidates]
     edgekd("study", chosen.out / "study.toml", "--out", chosen.out / "study", *options)
     print(json.dumps({"report": str(chosen.out / "study" / "study.md")}))

@@ -154,7 +154,7 @@ def distill(
     seconds = sum(epoch.seconds for epoch in history)
     return Distilled(
         weights=weights.name,
-        sha256=sha256(weights),
+        sha256=sha256(weights) if ranks.first else "",  # another host may not see the file
         model=student,
         parameters=count_parameters(net),
         macs=count_macs(net, input_shape=(channels, height, width)),
@@ -230,8 +230,11 @@ class _Training:
         self.trainer, self.path, self.key, self.listener = trainer, path, key, listener
         self.history: list[EpochStats] = []
         self.seconds_before = 0.0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.load(path, key=key)
+        state = None
+        if trainer.ranks.first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            state = checkpoint.load(path, key=key)
+        state = trainer.ranks.agreed(state)  # another host may not see the file
         if state is not None:
             trainer.load_state(state)
             self.history = [EpochStats(**epoch) for epoch in state["history"]]
