@@ -81,9 +81,8 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except typer.Exit as stop:
-        code = stop.exit_code
+        code = stop.exit_code  # typer makes 130 of Ctrl-C
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         code = ExitCode.INTERRUPTED
     except EdgekdError as err:
         print(f"error: {err}", file=sys.stderr)
@@ -103,6 +102,8 @@ def main() -> None:
     except Exception:  # noqa: BLE001  the last resort: a bug of ours, told apart from every verdict by its exit code
         traceback.print_exc()
         code = ExitCode.INTERNAL
+    if code == ExitCode.INTERRUPTED:
+        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
     sys.exit(int(code or 0))
 
 

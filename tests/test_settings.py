@@ -103,9 +103,9 @@ def test_the_entropy_of_soft_labels_is_a_share_of_all_or_nats_or_that_of_a_fixed
     def knobs(**values: object) -> dict[str, float]:
         return settings.method(changed(document, "distill", method="entropy", **values), classes=3).knobs
 
-    assert knobs(entropy=0.5) == {"kd_weight": 8.0, "target_nats": 0.5 * math.log(3)}
-    assert knobs(entropy_nats=1.0) == {"kd_weight": 8.0, "target_nats": 1.0}
-    assert knobs(match_fixed=4.0) == {"kd_weight": 8.0, "match_fixed": 4.0}
+    assert knobs(entropy=0.5) == {"kd_weight": 8.0, "student_floor": 1.0, "target_nats": 0.5 * math.log(3)}
+    assert knobs(entropy_nats=1.0) == {"kd_weight": 8.0, "student_floor": 1.0, "target_nats": 1.0}
+    assert knobs(match_fixed=4.0) == {"kd_weight": 8.0, "student_floor": 1.0, "match_fixed": 4.0}
     with pytest.raises(BadInputError, match=r"distill.entropy_nats is 1.2; 3 classes have at most ln 3 = 1.099 nats"):
         knobs(entropy_nats=1.2)
 

@@ -35,22 +35,22 @@ METHODS: dict[str, Callable[..., Tensor]] = {
 }
 """Name -> loss(student_logits, teacher_logits, labels, *, knobs, mask, label_smoothing); `ce` takes no teacher."""
 
-TEMPERATURES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], str]] = {
-    "kd": (losses.fixed_temperatures, "temperature"),
-    "cist": (losses.cist_temperatures, "rho"),
-    "entropy": (losses.entropy_temperatures, "target_nats"),
-    "dkd": (losses.fixed_temperatures, "temperature"),
-    "dkd+cist": (losses.cist_temperatures, "rho"),
-    "lskd": (losses.standard_temperatures, "temperature"),
-    "normkd": (losses.standard_temperatures, "temperature"),
-    "dtkd": (losses.dtkd_temperatures, "temperature"),
-    "ctkd": (losses.learned_temperatures, "theta"),
-    "ttm": (losses.transformed_temperatures, "temperature"),
-    "wttm": (losses.transformed_temperatures, "temperature"),
-    "dist": (losses.fixed_temperatures, "temperature"),
-    "spherical": (losses.spherical_temperatures, "temperature"),
+TEMPERATURES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], tuple[str, ...]]] = {
+    "kd": (losses.fixed_temperatures, ("temperature",)),
+    "cist": (losses.cist_temperatures, ("rho",)),
+    "entropy": (losses.entropy_temperatures, ("target_nats", "student_floor")),
+    "dkd": (losses.fixed_temperatures, ("temperature",)),
+    "dkd+cist": (losses.cist_temperatures, ("rho",)),
+    "lskd": (losses.standard_temperatures, ("temperature",)),
+    "normkd": (losses.standard_temperatures, ("temperature",)),
+    "dtkd": (losses.dtkd_temperatures, ("temperature",)),
+    "ctkd": (losses.learned_temperatures, ("theta",)),
+    "ttm": (losses.transformed_temperatures, ("temperature",)),
+    "wttm": (losses.transformed_temperatures, ("temperature",)),
+    "dist": (losses.fixed_temperatures, ("temperature",)),
+    "spherical": (losses.spherical_temperatures, ("temperature",)),
 }
-"""Name -> the function that gives (tau_s, tau_t), and the one knob it takes.
+"""Name -> the function that gives (tau_s, tau_t), and the knobs it takes.
 
 Not here: `ce` and `mse` temper nothing, and `ats` has two temperatures within a sample.
 """
@@ -112,8 +112,9 @@ class Objective(nn.Module):
         """
         if self.name not in TEMPERATURES:
             return None
-        function, knob = TEMPERATURES[self.name]
-        return function(student_logits, teacher_logits, **{knob: self.arguments(0.0)[knob]})
+        function, own = TEMPERATURES[self.name]
+        arguments = self.arguments(0.0)
+        return function(student_logits, teacher_logits, **{knob: arguments[knob] for knob in own})
 
     def arguments(self, epoch: float) -> dict[str, Any]:
         """The keyword arguments of the loss at this epoch."""
@@ -164,7 +165,7 @@ def build(name: str, knobs: Mapping[str, float] | None = None, *, label_smoothin
         raise BadInputError(f"method '{name}' needs {missing[0]}, which has no default; set it")
     numbers = defaults(name) | given
     for knob, value in numbers.items():
-        (not_negative if knob.endswith(("_weight", "_epochs")) else positive)(**{knob: value})
+        (not_negative if knob.endswith(("_weight", "_epochs", "_floor")) else positive)(**{knob: value})
     return OBJECTIVES.get(name, Objective)(name, numbers, label_smoothing=label_smoothing)
 
 

@@ -16,7 +16,7 @@ KNOBS: dict[str, tuple[str, ...]] = {
     "ce": (),
     "kd": ("temperature", "kd_weight", "ce_weight"),
     "cist": ("rho", "rho_entropy", "kd_weight"),
-    "entropy": ("entropy", "entropy_nats", "match_fixed", "kd_weight"),
+    "entropy": ("entropy", "entropy_nats", "match_fixed", "kd_weight", "student_floor"),
     "dkd": ("temperature", "tckd_weight", "nckd_weight", "kd_weight", "ce_weight", "kd_warmup_epochs"),
     "dkd+cist": ("rho", "rho_entropy", "tckd_weight", "nckd_weight", "kd_weight"),
     "lskd": ("temperature", "kd_weight", "ce_weight"),
@@ -76,6 +76,12 @@ class Distill(Section):
         gt=0,
         description="Instead of `entropy`: the mean entropy that this fixed temperature gives on the teacher's "
         "training logits. Same smoothing as that temperature, no spread.",
+    )
+    student_floor: float | None = Field(
+        default=None,
+        ge=0,
+        description="entropy only: smallest temperature of the student. Default 1, as CIST's; with 0 the loss leaves "
+        "the student's scale free, and training can collapse.",
     )
     temperature: float | None = Field(
         default=None,

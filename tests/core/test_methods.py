@@ -47,7 +47,7 @@ def test_an_objective_is_its_loss_with_the_knobs(name: str) -> None:
 def test_every_knob_reaches_the_loss(name: str) -> None:
     still = of(name)(STUDENT, TEACHER, LABELS, epoch=1.0)
     for knob, value in of(name).knobs.items():
-        moved = of(name, {knob: value * 1.1 + 0.05 if knob != "warmup_epochs" else 3.0})
+        moved = of(name, {knob: {"warmup_epochs": 3.0, "student_floor": 40.0}.get(knob, value * 1.1 + 0.05)})
         assert moved(STUDENT, TEACHER, LABELS, epoch=1.0) != still, knob
 
 
@@ -153,7 +153,7 @@ def test_defaults_are_the_published_ones() -> None:
     assert defaults("ce") == {}
     assert defaults("kd") == {"temperature": 4.0, "kd_weight": 0.9, "ce_weight": 0.1}
     assert defaults("cist") == {"rho": 3.0, "kd_weight": 8.0}
-    assert defaults("entropy") == {"kd_weight": 8.0}
+    assert defaults("entropy") == {"kd_weight": 8.0, "student_floor": 1.0}
     assert defaults("dkd") == {
         "temperature": 4.0,
         "tckd_weight": 1.0,

@@ -55,16 +55,17 @@ def cist(
 
 
 def entropy_temperatures(
-    student_logits: Tensor, teacher_logits: Tensor, *, target_nats: float
+    student_logits: Tensor, teacher_logits: Tensor, *, target_nats: float, student_floor: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """(tau_s, tau_t) at which every soft label of either network has entropy target_nats; detached.
+    """(tau_s, tau_t) at which every soft label has entropy target_nats, tau_s not below the floor; detached.
 
     logits: (..., K); returns (...) float32 each. Where no such temperature exists (constant rows, ties) it is 1.
     """
+    not_negative(student_floor=student_floor)
     # One solve of both networks' rows: at small K the number of operations is its cost, not their size.
     both = torch.stack((student_logits.detach(), teacher_logits.detach()))
     student, teacher = entropy_temperature(both, target_nats).temperature
-    return student, teacher
+    return student.clamp(min=student_floor), teacher
 
 
 def entropy_kd(
@@ -74,6 +75,7 @@ def entropy_kd(
     *,
     target_nats: float,
     kd_weight: float = 8.0,
+    student_floor: float = 1.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -83,10 +85,12 @@ def entropy_kd(
     fixed T gives on the teacher (`fixed_entropy`) it smooths as much as T on average, without the spread: the fairest
     test of the claim that the spread is what hurts.
 
-    Detached: tau_s, as in CIST, so d KD-term / d z_s = kd_weight tau_t (q - p) / rows. tau has no floor and may be
-    below 1: logits softer than the target are sharpened. A row without a solution (constant, or a tie for the maximum
-    that already holds more entropy than the target) is trained at tau = 1; `entropy_temperature` says which rows those
-    are.
+    Detached: tau_s, as in CIST, so d KD-term / d z_s = kd_weight tau_t (q - p) / rows. The teacher's tau has no floor:
+    logits softer than the target are sharpened. The student's has one, 1 as in CIST. Without it (student_floor = 0) q is
+    the same for z and c z, so the loss says nothing of the student's scale, while its gradient does not shrink with z:
+    training lets the logits fade until noise decides (docs/study-cifar10.md). A row without a solution (constant, or a
+    tie for the maximum that already holds more entropy than the target) is trained at tau = 1; `entropy_temperature`
+    says which rows those are.
 
     logits: (batch, K) or (batch, tokens, K); labels: int64, or class probabilities shaped as the logits; mask: bool
     (batch, tokens); target_nats: inside (0, ln K). Returns a scalar, float32.
@@ -96,7 +100,9 @@ def entropy_kd(
     """
     not_negative(kd_weight=kd_weight)
     batch = rows(student_logits, teacher_logits, labels, mask)
-    tau_s, tau_t = entropy_temperatures(batch.student, batch.teacher, target_nats=target_nats)
+    tau_s, tau_t = entropy_temperatures(
+        batch.student, batch.teacher, target_nats=target_nats, student_floor=student_floor
+    )
     ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
     return ce + kd_weight * _reweighted(batch, tau_s, tau_t)
 

@@ -99,11 +99,33 @@ def test_constant_logits_give_temperature_one_and_the_plain_loss() -> None:
 
 
 def test_soft_labels_of_both_networks_have_the_entropy_asked_for() -> None:
-    student, teacher = random_logits(7, scale=0.02), random_logits(8)  # a student softer than the target is sharpened
-    tau_s, tau_t = entropy_temperatures(student, teacher, target_nats=2.0)
-    assert (tau_s < 1).all()
-    for logits, tau in ((student, tau_s), (teacher, tau_t)):
+    student, teacher = random_logits(7), random_logits(8)
+    for logits, tau in zip((student, teacher), entropy_temperatures(student, teacher, target_nats=2.0), strict=False):
         torch.testing.assert_close(entropy(logits, tau), torch.full((6,), 2.0), rtol=0, atol=1e-4)
+
+
+def test_a_student_softer_than_the_target_is_not_sharpened_unless_its_floor_is_taken_away() -> None:
+    student, teacher = random_logits(7, scale=0.02), random_logits(8, scale=0.02)
+    tau_s, tau_t = entropy_temperatures(student, teacher, target_nats=2.0)
+    assert tau_s.tolist() == [1.0] * 6
+    assert (tau_t < 1).all()  # the teacher is: its label must not say less than others'
+    bare, _ = entropy_temperatures(student, teacher, target_nats=2.0, student_floor=0.0)
+    torch.testing.assert_close(entropy(student, bare), torch.full((6,), 2.0), rtol=0, atol=1e-4)
+
+
+def test_without_its_floor_the_loss_pushes_a_faded_student_as_hard_as_any() -> None:
+    student, teacher = random_logits(7), random_logits(8)
+
+    def push(z: Tensor, floor: float) -> Tensor:
+        def term(z: Tensor) -> Tensor:
+            loss = entropy_kd(z, teacher, LABELS_OF_SIX, target_nats=2.0, student_floor=floor)
+            return loss - cross_entropy(z, LABELS_OF_SIX)
+
+        return gradient(term, z)
+
+    # q is the same for z and z / 1000, so the gradient is too, a thousand times larger beside the logits.
+    torch.testing.assert_close(push(student / 1000, 0.0), push(student, 0.0), rtol=1e-2, atol=1e-2)
+    assert not torch.allclose(push(student / 1000, 1.0), push(student, 1.0), rtol=0.1, atol=0.1)
 
 
 def test_matched_to_a_fixed_temperature_equal_rows_make_entropy_kd_hinton_kd() -> None:

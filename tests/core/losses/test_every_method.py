@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Loss, Reference]] = {
     "ce": (without_teacher, reference.ce),
     "kd": (partial(losses.kd, temperature=2.5), reference.kd),
     "cist": (partial(losses.cist, rho=1.3), reference.cist),
-    "entropy": (partial(losses.entropy_kd, target_nats=1.1), reference.entropy_kd),
+    "entropy": (partial(losses.entropy_kd, target_nats=1.1, student_floor=0.0), reference.entropy_kd),
     "dkd": (partial(losses.dkd, temperature=2.5), reference.dkd),
     "dkd+cist": (partial(losses.dkd_cist, rho=1.3), reference.dkd_cist),
     "lskd": (losses.lskd, reference.lskd),
