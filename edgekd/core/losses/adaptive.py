@@ -86,7 +86,7 @@ def entropy_kd(
     test of the claim that the spread is what hurts.
 
     Detached: tau_s, as in CIST, so d KD-term / d z_s = kd_weight tau_t (q - p) / rows. The teacher's tau has no floor:
-    logits softer than the target are sharpened. The student's has one, 1 as in CIST. Without it (student_floor = 0) q is
+    logits softer than the target are sharpened. The student has one, 1 as in CIST. Without it (student_floor = 0) q is
     the same for z and c z, so the loss says nothing of the student's scale, while its gradient does not shrink with z:
     training lets the logits fade until noise decides (docs/study-cifar10.md). A row without a solution (constant, or a
     tie for the maximum that already holds more entropy than the target) is trained at tau = 1; `entropy_temperature`
