@@ -35,6 +35,8 @@ SOFT_LABELS = 2_000
 FIXED_TEMPERATURE = 4.0
 """The field's usual fixed temperature, beside which the method's entropies are shown."""
 
+CPU = torch.device("cpu")
+
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints within an epoch: what a kill costs at most."""
 
@@ -129,9 +131,8 @@ def distill(
     if soft is not None:
         method = method.matched(soft.teacher)
     torch.manual_seed(settings.seed)
+    card = Card(model=student, classes=data.classes, channels=data.input_shape[2], options=options, facts=facts or {})
     mean, std = pixels.channel_statistics(data.train)
-    height, width, channels = data.input_shape
-    card = Card(model=student, classes=data.classes, channels=channels, options=options, facts=facts or {})
     trainer = Trainer(
         network.build(card, mean=mean, std=std).to(source.device),
         source=source,
@@ -141,21 +142,35 @@ def distill(
         ranks=ranks,
     )
     history = _train(trainer, data, folder=folder, key=key, patience=early_stop_epochs, listener=listener)
+    made = _describe(trainer, data, card=card, method=method, history=history, soft=soft, folder=folder)
+    ranks.wait()
+    return made
+
+
+def _describe(
+    trainer: Trainer,
+    data: Dataset,
+    *,
+    card: Card,
+    method: Method,
+    history: list[EpochStats],
+    soft: "_Soft | None",
+    folder: Path,
+) -> Distilled:
+    """Save the student, and say what it is worth: on the CPU and in float32, as it will be exported."""
     soft_entropy = None if soft is None else soft.entropy(trainer.objective, trainer.result)
     net = trainer.result.cpu()
     assert isinstance(net, network.Network)
     weights = folder / "student.safetensors"
-    if ranks.first:
+    if trainer.ranks.first:
         network.save(net, weights, card)
-    ranks.wait()
-    cpu = torch.device("cpu")
-    logits = predict(net, pixels.to_tensor(data.validation.images, cpu))
-    test = predict(net, pixels.to_tensor(data.test.images, cpu))
+    logits, test = (predict(net, pixels.to_tensor(part.images, CPU)) for part in (data.validation, data.test))
     seconds = sum(epoch.seconds for epoch in history)
+    height, width, channels = data.input_shape
     return Distilled(
         weights=weights.name,
-        sha256=sha256(weights) if ranks.first else "",  # another host may not see the file
-        model=student,
+        sha256=sha256(weights) if trainer.ranks.first else "",  # another host may not see the file
+        model=card.model,
         parameters=count_parameters(net),
         macs=count_macs(net, input_shape=(channels, height, width)),
         method=method,
@@ -168,9 +183,9 @@ def distill(
         fixed_entropy=None if soft is None else tuple(entropy(soft.teacher.cpu(), FIXED_TEMPERATURE).tolist()),
         seconds=seconds,
         images_per_second=len(history) * trainer.steps_per_epoch * trainer.batch_size / max(seconds, 1e-9),
-        device=str(source.device),
-        processes=ranks.world,
-        precision=settings.precision,
+        device=str(trainer.source.device),
+        processes=trainer.ranks.world,
+        precision=trainer.settings.precision,
         threads=torch.get_num_threads(),
         logit_sd=float(logits.std(dim=-1).mean()),
         logit_max=float(logits.abs().max()),
