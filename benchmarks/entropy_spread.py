@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe
-from edgekd import data, pixels, teacher
+from benchmarks import inside, turns
+from edgekd import data, environment, pixels, teacher
 from edgekd.core import auto_rho, entropy, entropy_temperature, fixed_entropy, max_logit_temperature
 from edgekd.core.forward import predict
 from edgekd.core.losses import standard_temperatures
@@ -32,7 +32,7 @@ def main() -> None:
         "--teacher", nargs=3, action="append", default=[], metavar=("MODEL", "WEIGHTS", "DATA"), help="another teacher"
     )
     chosen = arguments.parse_args()
-    print(describe())
+    print(turns.head(environment.describe(), [inside.about("cpu")]))
     for model, weights, source in (SHIPPED, *((m, Path(w), s) for m, w, s in chosen.teacher)):
         dataset = data.load(source)
         net = teacher.load_teacher(weights, dataset, model=model, options={}, mean=None, std=None)
