@@ -96,14 +96,16 @@ def decode(source: Path, out: Path) -> None:
         [np.asarray(Image.open(io.BytesIO(blob[start:end].tobytes())).convert("RGB")) for start, end in pairwise(ends)]
     )
     held = test.astype(bool)
+    partial = out.with_name("partial.npz")
     np.savez(
-        out,
+        partial,
         x_train=images[~held],
         y_train=labels[~held].astype(np.int64),
         x_test=images[held],
         y_test=labels[held].astype(np.int64),
         classes=names,
     )
+    partial.replace(out)  # a kill leaves no half of it
 
 
 def edgekd(*arguments: object) -> None:

@@ -31,6 +31,9 @@ def cache(
     home = cache_home(str(folder) if folder else None)
     place = home / "teacher-logits"
     found = teacher_logits.clear(place) if clear else teacher_logits.entries(place)
+    if clear:  # what was measured of those teachers: a small file each
+        for stage in (home / "teachers").glob("*/stages/teacher.json"):
+            stage.unlink(missing_ok=True)
     if json_:
         console.print_json({"folder": str(place), "cleared": clear, "entries": [asdict(entry) for entry in found]})
         return 0

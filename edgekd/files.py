@@ -1,6 +1,7 @@
 """Files that are either the old one or the whole new one, and their hashes."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         OSError: the disk is full or the folder is read-only; the old file stays, and no half of the new one.
     """
     raw = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may write the same file
     try:
         temporary.write_bytes(raw)
         temporary.replace(path)

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekd import __version__, models
 from edgekd.data import Dataset
 from edgekd.files import sha256
@@ -36,7 +38,8 @@ def weights_key(recipe: Recipe, dataset: Dataset) -> str:
     from edgekd.core.parallel import from_environment
 
     return key_of(
-        [__version__, torch.__version__, torch.get_num_threads(), _device(recipe), from_environment().world],
+        [__version__, torch.__version__, np.__version__, torch.get_num_threads(), _device(recipe)],
+        [from_environment().world],
         [recipe.seed, *map(_described, (recipe.data, recipe.teacher, recipe.student, recipe.distill))],
         [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.student), *_code(recipe.teacher)],
     )
@@ -48,7 +51,8 @@ def logits_key(recipe: Recipe, dataset: Dataset, train: "Settings") -> str:
 
     return key_of(
         "teacher-logits",
-        [torch.__version__, _device(recipe), train.batch_size],
+        [__version__, torch.__version__, np.__version__, torch.get_num_threads(), _device(recipe)],
+        [train.batch_size, train.compile, train.channels_last],
         [asdict(train.augmentation), train.views, train.view_seed],
         [_described(recipe.teacher), _weights(recipe), *_code(recipe.teacher)],
         [dataset.content_hash, dataset.index_hash],

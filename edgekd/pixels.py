@@ -54,7 +54,8 @@ def channel_statistics(samples: Samples) -> tuple[tuple[float, ...], tuple[float
 
 def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """(n, height, width, channels) uint8 -> the same pixels as (n, channels, height, width) on the device."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+    # Not copied: (n, h, w, c) in memory is what torch calls channels last.
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
 
 
 def place(samples: Samples, device: torch.device, *, workers: int | None = None) -> Source:

@@ -174,7 +174,7 @@ def training(recipe: Recipe, *, precision: str) -> "Settings":
             mixup=chosen.mixup,
             cutmix=chosen.cutmix,
         ),
-        views=chosen.n_views,
+        views=min(chosen.n_views, chosen.epochs),  # more are never seen
         seed=recipe.seed if chosen.seed is None else chosen.seed,
         view_seed=recipe.seed,
     )

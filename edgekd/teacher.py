@@ -152,7 +152,7 @@ def answering(
     """The teacher's logits for the pictures that `settings` trains on, while inside.
 
     load: gives the network; not called where a cache has all of its answers. With a cache, what is missing in it is
-    computed first, by rank 0, every view of every picture.
+    computed first, by one process a host, every view of every picture.
 
     Raises:
         BadInputError: the cache would be over its limit, another process fills it, or a logit does not fit.
@@ -164,7 +164,7 @@ def answering(
     views = max(1, settings.views) if settings.augmentation.random else 1
     samples = len(source.labels)
 
-    def opened() -> AbstractContextManager[teacher_logits.TeacherLogits]:
+    def opened(*, wait: bool = False) -> AbstractContextManager[teacher_logits.TeacherLogits]:
         return teacher_logits.opened(
             cache.folder,
             key=cache.key,
@@ -174,6 +174,7 @@ def answering(
             top_k=cache.top_k,
             limit_bytes=cache.limit_bytes,
             batch_size=settings.batch_size,
+            wait=wait,
         )
 
     answers: _Answers | None = None
@@ -183,8 +184,8 @@ def answering(
         answers = answers or _Answers(load, source, settings)  # only now: a full cache never loads the teacher
         return answers(view, start, stop)
 
-    if ranks.first:
-        with opened() as kept:
+    if ranks.local == 0:  # on every host: another may not see the files
+        with opened(wait=ranks.world > 1) as kept:
             kept.fill(compute, listener=listener)
     ranks.wait()
     with opened() as kept:

@@ -3,7 +3,8 @@
 Under `torchrun` every process sees its rank in the environment; `joined` connects them (gloo on CPU, NCCL on CUDA).
 Gradients are averaged by torch's DistributedDataParallel. A batch is split, so that its size, and with it the learning
 rate, means the same on one process and on eight. What batch norm sees is not the same: each process normalises its own
-share of the batch, and the running statistics that end in the student are those of rank 0.
+share of the batch, and the running statistics that end in the student are those of rank 0. DIST's correlation over the
+batch, and dropout, are of each share too.
 """
 
 import os
@@ -101,6 +102,8 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     if ranks.world == 1 or dist.is_initialized():
         yield
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(ranks.local)  # NCCL's collectives go by the current device
     try:
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.multiprocessing import get_context
+from torch.multiprocessing import active_children, get_context
 
 from edgekd.errors import EnvironmentFault
 
@@ -78,6 +78,7 @@ class Streamed:
 
     def _through_workers(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         # Forked, so that the pixels are shared and not copied; torch moves the batches back through shared memory.
+        others = set(active_children())
         pool = ProcessPoolExecutor(self.workers, get_context("fork"), initializer=_adopt, initargs=(self.images,))
         ahead = deque[Future[Tensor]]()
         try:
@@ -88,6 +89,8 @@ class Streamed:
             while ahead:
                 yield ahead.popleft().result(WORKER_TIMEOUT_S)
         except (BrokenProcessPool, TimeoutError) as err:
+            for worker in set(active_children()) - others:
+                worker.kill()  # one that hangs would hold up the end of this process for ever
             raise EnvironmentFault(
                 "a worker that loads training images died or hangs; is memory short? Run again, it goes on from the "
                 "last checkpoint; distill.workers = 0 loads without workers"

@@ -54,6 +54,7 @@ class Trainer:
         targets: Targets | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
+        prepared(student, channels_last=settings.channels_last, compiled=False)  # before anyone copies its layout
         self.student, self.source, self.targets = student, source, targets
         self.objective = objective.to(source.device)
         self.settings, self.ranks = settings, ranks
@@ -77,7 +78,10 @@ class Trainer:
         return self.student if self.average is None else self.average.network
 
     def state(self) -> dict[str, Any]:
-        """All that `load_state` needs to go on after the step that was done last."""
+        """All that `load_state` needs to go on after the step that was done last: save it before the next one.
+
+        The tensors are the live ones, not copies.
+        """
         return {
             "epoch": self.epoch,
             "step": self.step,

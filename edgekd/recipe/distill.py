@@ -75,7 +75,7 @@ class Distill(Section):
         default=None,
         gt=0,
         description="Instead of `entropy`: the mean entropy that this fixed temperature gives on the teacher's "
-        "training logits. Same smoothing as that temperature, no spread.",
+        "logits of up to 2,000 training pictures. Same smoothing as that temperature, no spread.",
     )
     student_floor: float | None = Field(
         default=None,
@@ -151,7 +151,8 @@ class Distill(Section):
     accumulate: int = Field(
         default=1,
         ge=1,
-        description="Compute each batch in so many parts, for memory. Batch norm sees one part at a time. Default 1.",
+        description="Compute each batch in so many parts, for memory. Batch norm, and dist's correlation over the "
+        "batch, see one part at a time. Default 1.",
     )
     early_stop_epochs: int | None = Field(
         default=None,
@@ -179,7 +180,8 @@ class Distill(Section):
     teacher_cache: Literal["off", "fp16", "top-k"] = Field(
         default="off",
         description="Keep the teacher's logits of every view on disk, all or the largest `cache_top_k`; a second "
-        "student of the same teacher, data and views never runs it. Default off.",
+        "student of the same teacher, data and views never runs it. With `fp16` targets are the same bits as without a "
+        "cache. Default off.",
     )
     cache_top_k: int | None = Field(default=None, ge=1, description="With teacher_cache = `top-k`: logits a picture.")
     cache_limit_gb: float = Field(

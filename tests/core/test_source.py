@@ -1,12 +1,15 @@
 """Where pixels come from: on the device or through workers, the same batches; a dead worker is an error, not a hang."""
 
 import os
+import time
+from multiprocessing import active_children
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from edgekd.core import source
 from edgekd.core.source import Resident, Streamed
 from edgekd.errors import EnvironmentFault
 
@@ -52,3 +55,22 @@ class Deadly:
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(EnvironmentFault, match=r"a worker that loads training images died.*distill\.workers = 0"):
         list(streamed(1, Deadly()).batches(INDICES))
+
+
+class Endless:
+    """Pictures that are never there."""
+
+    shape = PIXELS.shape
+
+    def __getitem__(self, index: Any) -> Any:
+        time.sleep(3600)
+
+
+def test_a_worker_that_hangs_is_an_error_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "WORKER_TIMEOUT_S", 0.2)
+    before = set(active_children())
+    with pytest.raises(EnvironmentFault, match="died or hangs"):
+        list(streamed(1, Endless()).batches(INDICES))
+    for worker in set(active_children()) - before:
+        worker.join(timeout=30)
+        assert worker.exitcode is not None  # else the interpreter would wait for it at its end
