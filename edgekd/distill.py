@@ -255,7 +255,9 @@ class _Training:
             self.history = [EpochStats(**epoch) for epoch in state["history"]]
             self.seconds_before = float(state["seconds"])
         self.saved = self.started = time.perf_counter()
-        self.tell(trainer.epoch + trainer.step / trainer.steps_per_epoch, "resumed" if state is not None else "")
+        within = f", step {trainer.step}" if trainer.step else ""
+        note = "" if state is None else f"resumed after epoch {trainer.epoch}{within}"
+        self.tell(trainer.epoch + trainer.step / trainer.steps_per_epoch, note)
 
     def epoch(self) -> EpochStats:
         """The rest of an epoch, its training time included, that of a run it resumed too."""

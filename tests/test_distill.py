@@ -109,7 +109,7 @@ def test_an_interrupted_run_called_again_ends_with_the_bytes_of_an_uninterrupted
         run(dataset, tmp_path / "cut", teacher, listener=interrupt)
     assert not (tmp_path / "cut" / "student.safetensors").exists()
     resumed = run(dataset, tmp_path / "cut", teacher, listener=heard.append)
-    assert heard[0].note == "resumed"
+    assert heard[0].note == "resumed after epoch 1"
     assert heard[0].done == 1
     assert (tmp_path / "cut" / whole.weights).read_bytes() == (tmp_path / "whole" / whole.weights).read_bytes()
     unclocked = [[replace(epoch, seconds=0.0) for epoch in made.history] for made in (whole, resumed)]

@@ -7,6 +7,7 @@ share of the batch, and the running statistics that end in the student are those
 batch, and dropout, are of each share too.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,4 +119,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
+        # What still holds the group, such as a DistributedDataParallel in a cycle, would keep its threads alive until
+        # the interpreter ends, and C++ aborts a process whose threads are not joined.
+        gc.collect()
         dist.destroy_process_group()

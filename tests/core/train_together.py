@@ -1,6 +1,7 @@
 """One of several processes that train a small network without batch norm together; rank 0 writes its weights."""
 
 import sys
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from edgekd.core import methods
 from edgekd.core.augment import Augmentation
 from edgekd.core.forward import Teacher
 from edgekd.core.optimizer import Settings
-from edgekd.core.parallel import from_environment, joined
+from edgekd.core.parallel import Ranks, from_environment, joined
 from edgekd.core.source import Resident
 from edgekd.core.trainer import Trainer
 
@@ -28,9 +29,11 @@ class Net(nn.Module):
         return logits
 
 
-def train(out: str, method: str) -> None:
-    """Three epochs; weights and statistics to `out`."""
-    ranks = from_environment()
+def train(ranks: Ranks) -> dict[str, Any]:
+    """Three epochs; the weights, what the last epoch's statistics are, and the objective's own parameters.
+
+    Nothing of the trainer is left when this returns: the process group may not be destroyed under it.
+    """
     images = torch.randint(0, 256, (40, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     settings = Settings(
@@ -42,24 +45,32 @@ def train(out: str, method: str) -> None:
         clip_norm=1.0,
         augmentation=Augmentation(crop_padding=1, flip=True),
     )
+    made = Trainer(
+        Net(),
+        source=Resident(images, torch.arange(40) % 3),
+        objective=methods.build(sys.argv[2]),
+        settings=settings,
+        targets=Teacher(Net(), precision="fp32"),
+        ranks=ranks,
+    )
+    last = [made.run_epoch() for _ in range(3)][-1]
+    return {
+        "weights": made.result.state_dict(),
+        "numbers": [last.loss, last.train_top1, last.cross_entropy, last.kl or 0.0, last.teacher_entropy_mean or 0.0],
+        "theta": [p.detach() for p in made.objective.parameters()],
+    }
+
+
+def main() -> None:
+    """Train together; rank 0 writes what came of it."""
+    ranks = from_environment()
     with joined(ranks, torch.device("cpu")):
-        made = Trainer(
-            Net(),
-            source=Resident(images, torch.arange(40) % 3),
-            objective=methods.build(method),
-            settings=settings,
-            targets=Teacher(Net(), precision="fp32"),
-            ranks=ranks,
-        )
-        history = [made.run_epoch() for _ in range(3)]
+        result = train(ranks)
         assert ranks.agreed(ranks.rank) == 0
         ranks.wait()
     if ranks.first:
-        last = history[-1]
-        numbers = [last.loss, last.train_top1, last.cross_entropy, last.kl or 0.0, last.teacher_entropy_mean or 0.0]
-        theta = [p.detach() for p in made.objective.parameters()]
-        torch.save({"weights": made.result.state_dict(), "numbers": numbers, "theta": theta}, out)
+        torch.save(result, sys.argv[1])
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2])
+    main()
