@@ -40,6 +40,22 @@ def test_the_readme_shows_the_three_uses() -> None:
     assert {"init", "run", "quantize", "validate", "verify", "gate"} <= shown
 
 
+def test_the_python_of_the_readme_runs_on_logits_of_ten_classes() -> None:
+    import torch
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    names = {
+        "teacher_logits": 5 * torch.randn(8, 10),
+        "student_logits": torch.randn(8, 10, requires_grad=True),
+        "labels": torch.arange(8),
+    }
+    for block in blocks:
+        exec(block, names)
+    assert names["tau"].shape == (8,)
+    assert names["loss"].isfinite()
+
+
 SHORTER = {
     "edgekd run recipes/quickstart.toml --set 'distill.method=\"entropy\"'": ("--set", "distill.epochs=1"),
     "edgekd study recipes/study-quick.toml": (
