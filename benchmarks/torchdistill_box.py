@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import library as operators
 from torch import nn
 
 from benchmarks.training_task import CE_WEIGHT, MEAN, PADDING, SGD, SIZE, STD, TEMPERATURE, Clock, Pictures, Task
 
-_STUBS: list[operators.Library] = []
+_STUBS: list[torch.library.Library] = []
 """Kept alive: what a Library defines goes when it goes."""
 
 
@@ -60,7 +59,7 @@ def load_operators() -> bool:
         for library in folder.glob("_C*.so"):
             torch.ops.load_library(str(library))
     except OSError:
-        _STUBS.append(operators.Library("torchvision", "DEF"))
+        _STUBS.append(torch.library.Library("torchvision", "DEF"))
         asked = re.findall(r'register_fake\("torchvision::(\w+)"', (folder / "_meta_registrations.py").read_text())
         for name in asked:
             _STUBS[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
