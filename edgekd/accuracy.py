@@ -1,43 +1,35 @@
-"""How right an ONNX file is: its raw outputs against the labels, the teacher and the fp32 file."""
+"""How right an ONNX file is: its outputs against the labels, the teacher and the fp32 file."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.class_scores import ClassScore, are_probabilities, calibration_error, confusion_matrix, per_class, top5
 from edgekd.errors import BadInputError
+from edgekd.fidelity import Fidelity, compare_recorded
+from edgekd.recorded import Recorded
 from edgekd.statistics import newcombe_paired, wilson
 
 Outputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-ECE_BINS = 15
 TOP5_ABOVE_CLASSES = 10
-SUM_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassScore:
-    """One class; a ratio with nothing below the line is 0. n: samples whose true class it is."""
-
-    name: str
-    n: int
-    recall: float
-    precision: float
-    f1: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
     """What was measured; fractions 0..1, intervals 95 %, None where it could not be. Higher is better, save as said.
 
-    top1_low, top1_high, agreement_*_low, agreement_*_high: Wilson. top5: only above 10 classes.
+    top1_low, top1_high, agreement_*_low, agreement_*_high: Wilson, of a classifier. top5: only above 10 classes.
     macro_f1: mean over the classes that occur in the labels. ece: lower is better.
     confusion: rows are the true class, columns the predicted one. per_class and confusion are empty without labels.
     top1_drop: top-1 of fp32 less this one's on the same samples, lower is better; interval Newcombe, paired.
-    outputs: what the file puts out, "logits" or "probabilities". constant: it answers one class for every sample
-    though the samples have several; no accuracy of such a file means anything.
+    agreement_fp32: of a network that is no classifier, the mean over samples of the share of equal decisions, with its
+    interval, as `edgekd.fidelity` has it. sqnr_db: of the worst output against fp32's, 200 where equal.
+    outputs: what the file puts out: "logits", "probabilities" or, of no classifier, "values". constant: it answers one
+    class for every sample though the samples have several; no accuracy of such a file means anything.
     """
 
     n: int
@@ -59,9 +51,77 @@ class Accuracy:
     top1_drop: float | None
     top1_drop_low: float | None
     top1_drop_high: float | None
+    sqnr_db: float | None
     outputs: str
     constant: bool
     isa: str
+
+
+def assess(
+    file: Recorded,
+    *,
+    reference: Recorded | None,
+    labels: Labels | None,
+    classes: tuple[str, ...],
+    teacher_predictions: Labels | None = None,
+    isa: str,
+) -> Accuracy:
+    """Every accuracy number of one file, whatever kind of network it is.
+
+    A first output (n, K), K > 1, is a classifier's, and is measured as `measure` says. Of any other network the
+    decisions of the first output are compared with fp32's, and all outputs by SQNR.
+
+    Args:
+        file: the file's outputs.
+        reference: those of the fp32 file on the same samples; None: this is the fp32 file.
+        labels, teacher_predictions, isa: as `measure` takes them; only a classifier has labels.
+        classes: K names, or none: then they are numbered.
+
+    Raises:
+        BadInputError: what `measure` and `compare_recorded` raise, or labels for a network that is no classifier.
+    """
+    shape = file.outputs(slice(0, 1))[0].shape[1:]
+    if len(shape) != 1 or (shape[0] == 1 and labels is None):
+        if labels is not None:
+            raise BadInputError(
+                f"the data has labels, and the model's first output has shape {shape} a sample; expected (classes,): "
+                "leave y out, then outputs are compared with fp32's"
+            )
+        return _without_classes(compare_recorded(file, reference), is_fp32=reference is None, isa=isa)
+    outputs = file.first().astype(np.float32, copy=False)
+    _check_finite(outputs)
+    return measure(
+        outputs,
+        labels=labels,
+        classes=classes or tuple(str(k) for k in range(shape[0])),
+        teacher_predictions=teacher_predictions,
+        fp32_predictions=None if reference is None else predictions(reference.first()),
+        is_fp32=reference is None,
+        sqnr_db=compare_recorded(file, reference).sqnr_db,
+        isa=isa,
+    )
+
+
+def _without_classes(found: Fidelity, *, is_fp32: bool, isa: str) -> Accuracy:
+    """The numbers of a network that is no classifier; None for all that needs classes."""
+    agreement = {
+        "agreement_fp32": found.agreement,
+        "agreement_fp32_low": found.agreement_low,
+        "agreement_fp32_high": found.agreement_high,
+    }
+    unknown = [f"{stem}{end}" for stem in ("top1", "agreement_teacher", "top1_drop") for end in ("", "_low", "_high")]
+    return Accuracy(
+        n=found.n,
+        labelled=False,
+        **dict.fromkeys([*unknown, "top5", "macro_f1", "ece"]),
+        per_class=(),
+        confusion=(),
+        **(_exactly("agreement_fp32", 1.0) if is_fp32 and found.agreement is not None else agreement),
+        sqnr_db=found.sqnr_db,
+        outputs="values",
+        constant=found.constant,
+        isa=isa,
+    )
 
 
 def measure(
@@ -72,9 +132,10 @@ def measure(
     teacher_predictions: Labels | None = None,
     fp32_predictions: Labels | None = None,
     is_fp32: bool = False,
+    sqnr_db: float | None = None,
     isa: str,
 ) -> Accuracy:
-    """Every accuracy number of one file, from its raw outputs.
+    """Every accuracy number of a classifier's file, from its raw outputs.
 
     Args:
         outputs: (n, K) float32, logits or probabilities; which of the two is read off the numbers.
@@ -83,6 +144,7 @@ def measure(
         teacher_predictions: (n,) int64, the teacher's classes of the same samples.
         fp32_predictions: (n,) int64, the fp32 file's classes of the same samples.
         is_fp32: this is the fp32 file: its drop is 0 and its agreement with itself 1, by definition and exactly.
+        sqnr_db: of the outputs against those of the fp32 file; None without one.
         isa: the instruction set that the runtime used.
 
     Raises:
@@ -95,28 +157,29 @@ def measure(
     references = {name: value for name, value in given.items() if value is not None}
     for name, value in references.items():
         _check_classes(value, name=name, n=n, num_classes=len(classes))
-    is_probabilities = _are_probabilities(outputs)
-    confusion = None if labels is None else _confusion(labels, predicted, len(classes))
-    per_class = () if confusion is None else _per_class(confusion, classes)
+    is_probabilities = are_probabilities(outputs)
+    confusion = None if labels is None else confusion_matrix(labels, predicted, len(classes))
+    scores = () if confusion is None else per_class(confusion, classes)
     return Accuracy(
         n=n,
         labelled=labels is not None,
         **_rate("top1", predicted, labels),
-        top5=None if labels is None or len(classes) <= TOP5_ABOVE_CLASSES else _top5(outputs, labels),
-        macro_f1=float(np.mean([score.f1 for score in per_class if score.n])) if per_class else None,
-        ece=None if labels is None else _ece(outputs, labels, is_probabilities=is_probabilities),
-        per_class=per_class,
+        top5=None if labels is None or len(classes) <= TOP5_ABOVE_CLASSES else top5(outputs, labels),
+        macro_f1=float(np.mean([score.f1 for score in scores if score.n])) if scores else None,
+        ece=None if labels is None else calibration_error(outputs, labels, is_probabilities=is_probabilities),
+        per_class=scores,
         confusion=() if confusion is None else tuple(tuple(int(cell) for cell in row) for row in confusion),
         **_rate("agreement_teacher", predicted, teacher_predictions),
         **(_exactly("agreement_fp32", 1.0) if is_fp32 else _rate("agreement_fp32", predicted, fp32_predictions)),
         **_drop(predicted, labels, fp32_predictions, is_fp32=is_fp32),
+        sqnr_db=sqnr_db,
         outputs="probabilities" if is_probabilities else "logits",
         constant=_spread(predicted) == 1 and any(_spread(value) > 1 for value in references.values()),
         isa=isa,
     )
 
 
-def predictions(outputs: Outputs) -> Labels:
+def predictions(outputs: npt.NDArray[Any]) -> Labels:
     """(n,) int64: the class with the greatest output, the first of equals.
 
     Raises:
@@ -125,38 +188,6 @@ def predictions(outputs: Outputs) -> Labels:
     _check_finite(outputs)
     best: Labels = np.argmax(outputs, axis=1).astype(np.int64)
     return best
-
-
-def evaluate(
-    session_run: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]],
-    inputs: npt.NDArray[np.generic],
-    *,
-    batch_size: int = 32,
-) -> Outputs:
-    """(n, K) float32: the outputs of all `inputs`, run `batch_size` at a time; the last batch may be smaller.
-
-    Args:
-        session_run: (batch, ...) in the file's own input layout and dtype -> (batch, K).
-        inputs: (n, ...), the same layout and dtype.
-        batch_size: at least 1.
-
-    Raises:
-        BadInputError: there are no inputs, or an output is not (batch, K).
-    """
-    if len(inputs) == 0:
-        raise BadInputError("no samples to evaluate; expected at least one: check the data's test split")
-    parts = []
-    for start in range(0, len(inputs), batch_size):
-        batch = inputs[start : start + batch_size]
-        part = np.asarray(session_run(batch))
-        if part.ndim != 2 or len(part) != len(batch):
-            raise BadInputError(
-                f"the model's output has shape {part.shape} for {len(batch)} samples; "
-                f"expected ({len(batch)}, classes): evaluate a classifier with one output row a sample"
-            )
-        parts.append(part.astype(np.float32))
-    outputs: Outputs = np.concatenate(parts)
-    return outputs
 
 
 def _rate(name: str, predicted: Labels, reference: Labels | None) -> dict[str, float | None]:
@@ -187,58 +218,6 @@ def _drop(predicted: Labels, labels: Labels | None, fp32: Labels | None, *, is_f
     return {"top1_drop": drop, "top1_drop_low": interval.low, "top1_drop_high": interval.high}
 
 
-def _confusion(labels: Labels, predicted: Labels, num_classes: int) -> npt.NDArray[np.int64]:
-    """(K, K) counts; rows are the true class."""
-    counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes).astype(np.int64)
-
-
-def _per_class(confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> tuple[ClassScore, ...]:
-    hits, true, claimed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    return tuple(
-        ClassScore(
-            name=name,
-            n=int(true[k]),
-            recall=_ratio(hits[k], true[k]),
-            precision=_ratio(hits[k], claimed[k]),
-            f1=_ratio(2 * hits[k], true[k] + claimed[k]),
-        )
-        for k, name in enumerate(classes)
-    )
-
-
-def _ratio(part: np.int64, whole: np.int64) -> float:
-    return float(part / whole) if whole else 0.0
-
-
-def _top5(outputs: Outputs, labels: Labels) -> float:
-    """Equals are ranked as in `predictions`, so that a constant output does not place every class first."""
-    best = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
-    return float(np.mean(np.any(best == labels[:, None], axis=1)))
-
-
-def _ece(outputs: Outputs, labels: Labels, *, is_probabilities: bool) -> float:
-    """Expected calibration error over 15 bins of equal width: Guo et al. 2017, eq. 3, arXiv:1706.04599."""
-    probabilities = outputs.astype(np.float64) if is_probabilities else _softmax(outputs)
-    confidence = probabilities.max(axis=1)
-    right = (np.argmax(outputs, axis=1) == labels).astype(np.float64)
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def _softmax(logits: Outputs) -> npt.NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials: npt.NDArray[np.float64] = np.exp(shifted)
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
-
-
-def _are_probabilities(outputs: Outputs) -> bool:
-    sums = outputs.sum(axis=1, dtype=np.float64)
-    return bool(outputs.min() >= 0 and np.all(np.abs(sums - 1) <= SUM_TOLERANCE))
-
-
 def _spread(classes: Labels) -> int:
     return len(np.unique(classes))
 
@@ -251,7 +230,7 @@ def _check_outputs(outputs: Outputs, *, num_classes: int) -> None:
         )
 
 
-def _check_finite(outputs: Outputs) -> None:
+def _check_finite(outputs: npt.NDArray[Any]) -> None:
     broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
     if len(broken):
         raise BadInputError(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.stored_tensors import stored_tensors
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,7 +40,7 @@ class SessionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What an ONNX classifier's file says: its one input, and edgekd's own metadata where edgekd wrote it.
+    """What an ONNX network's file says: its one input, its first output, and edgekd's metadata where it wrote it.
 
     shape: sizes of the input, None where they are dynamic. dtype: numpy's name of the input type.
     """
@@ -96,10 +96,13 @@ def open_session(path: Path, options: SessionOptions) -> "onnxruntime.InferenceS
     return create_session(path, options)
 
 
-def create_session(path: Path, options: SessionOptions) -> "onnxruntime.InferenceSession":
+def create_session(
+    path: Path, options: SessionOptions, *, profiling: Path | None = None
+) -> "onnxruntime.InferenceSession":
     """A session on exactly the provider that was asked for.
 
     ONNX Runtime moves to the CPU when a provider cannot start and says so in a log line only; here that is an error.
+    profiling: how the names of its profile's files start; None does not profile, which costs time.
 
     Raises:
         BadInputError: ONNX Runtime cannot load the file.
@@ -117,7 +120,7 @@ def create_session(path: Path, options: SessionOptions) -> "onnxruntime.Inferenc
     try:
         session = ort.InferenceSession(
             str(path),
-            sess_options=_native(ort, options),
+            sess_options=_native(ort, options, profiling),
             providers=[(options.provider, dict(options.provider_options))],
             enable_fallback=0,  # it would go on with the CPU, and say so on stdout
         )
@@ -148,7 +151,7 @@ def first_line(err: BaseException) -> str:
     return (str(err).splitlines() or [""])[0]
 
 
-def _native(ort: Any, options: SessionOptions) -> Any:
+def _native(ort: Any, options: SessionOptions, profiling: Path | None) -> Any:
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
@@ -163,15 +166,14 @@ def _native(ort: Any, options: SessionOptions) -> Any:
     native.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
     for key, value in options.session_config.items():
         native.add_session_config_entry(key, value)
+    if profiling is not None:
+        native.enable_profiling = True
+        native.profile_file_prefix = str(profiling)
     return native
 
 
 def check_file(path: Path) -> None:
-    """Refuse what ONNX Runtime would read without a word: no file, no bytes, weights from outside the folder.
-
-    Raises:
-        BadInputError: with what was found.
-    """
+    """Raise BadInputError for what ONNX Runtime would read silently: no bytes, weights from outside the folder."""
     import onnx
     from google.protobuf.message import DecodeError  # protobuf is how onnx reads its files
 
@@ -186,12 +188,12 @@ def check_file(path: Path) -> None:
     if not model.graph.node:
         raise BadInputError(f"model {path}: has no nodes; expected an ONNX network")
     folder = path.resolve().parent
-    for tensor in model.graph.initializer:
+    for tensor in stored_tensors(model):
         for entry in tensor.external_data:
             if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
                 raise BadInputError(
-                    f"model {path}: tensor '{tensor.name}' points to data outside the model's folder "
-                    f"('{entry.value}'); keep the data file beside the model"
+                    f"model {path}: tensor '{tensor.name or 'without a name'}' points to data outside the model's "
+                    f"folder ('{entry.value}'); keep the data file beside the model"
                 )
 
 
@@ -199,24 +201,30 @@ def facts(session: "onnxruntime.InferenceSession", path: Path) -> Facts:
     """What the network takes and gives.
 
     Raises:
-        BadInputError: more than one input, an input that is neither float nor uint8, a first output that is no tensor
-            of numbers, or metadata under edgekd's name that edgekd did not write.
+        BadInputError: more than one input, an input that is neither float nor uint8 or has no batch, a first output
+            that is no tensor of numbers, or metadata under edgekd's name that edgekd did not write.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
         names = ", ".join(i.name for i in inputs)
-        raise BadInputError(f"model {path}: has {len(inputs)} inputs ({names}); expected a classifier with one")
+        raise BadInputError(f"model {path}: has {len(inputs)} inputs ({names}); expected a network with one")
     if inputs[0].type not in INPUT_TYPES:
         raise BadInputError(
             f"model {path}: input '{inputs[0].name}' is {inputs[0].type}; expected {', '.join(INPUT_TYPES)}"
         )
-    if not outputs[0].type.startswith("tensor(") or outputs[0].type == "tensor(string)":
+    if not inputs[0].shape:
         raise BadInputError(
-            f"model {path}: output '{outputs[0].name}' is {outputs[0].type}; expected scores, a tensor (batch, classes)"
+            f"model {path}: input '{inputs[0].name}' has no sizes in the file; expected (batch, ...), where any size "
+            "may be dynamic: write the input's shape into the file"
+        )
+    if not is_numbers(outputs[0].type):
+        raise BadInputError(
+            f"model {path}: output '{outputs[0].name}' is {outputs[0].type}; expected numbers, such as scores "
+            "(batch, classes)"
         )
     return Facts(
         input_name=inputs[0].name,
-        shape=tuple(size if isinstance(size, int) else None for size in inputs[0].shape),
+        shape=tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape),
         dtype=np.dtype(INPUT_TYPES[inputs[0].type]).name,
         output_name=outputs[0].name,
         metadata=_metadata(session, path),
@@ -234,52 +242,6 @@ def _metadata(session: "onnxruntime.InferenceSession", path: Path) -> dict[str, 
     return metadata
 
 
-def runner(session: "onnxruntime.InferenceSession", known: Facts) -> Any:
-    """A function from a batch of inputs to the first output, (batch, K) float32.
-
-    A network whose batch is fixed gets pieces of that size, the last one filled up with its own last sample. The
-    function raises BadInputError where ONNX Runtime cannot run the network.
-    """
-    fixed, failures = known.shape[0], native_errors()
-
-    def once(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        try:
-            output = session.run([known.output_name], {known.input_name: batch})[0]
-        except failures as err:
-            raise BadInputError(f"ONNX Runtime cannot run the model on {batch.shape}: {first_line(err)}") from err
-        return np.asarray(output, dtype=np.float32)
-
-    def run(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        if fixed is None:
-            return once(batch)
-        filled = np.concatenate([batch, np.repeat(batch[-1:], -len(batch) % fixed, axis=0)])
-        outputs: npt.NDArray[np.float32] = np.concatenate(
-            [once(filled[i : i + fixed]) for i in range(0, len(filled), fixed)]
-        )
-        return outputs[: len(batch)]
-
-    return run
-
-
-def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDArray[Any]:
-    """The inputs in the network's own type, checked against its shape; uint8 and float are not mixed silently.
-
-    inputs: (n, ...) in the network's own layout. Raises BadInputError on another shape or type.
-    """
-    expected = known.shape[1:]
-    fits = inputs.ndim == len(known.shape) and all(
-        want is None or want == got for want, got in zip(expected, inputs.shape[1:], strict=True)
-    )
-    floats = {"float16", "float32", "float64"}
-    same_type = inputs.dtype.name == known.dtype or (inputs.dtype.name in floats and known.dtype in floats)
-    if not fits or not same_type:
-        shape = ", ".join("any" if size is None else str(size) for size in expected)
-        raise BadInputError(
-            f"data is {inputs.dtype.name} of shape {inputs.shape[1:]} a sample; model {path} expects {known.dtype} of "
-            f"({shape}); bring x in the network's own input layout and type"
-        )
-    with np.errstate(over="ignore"):  # what overflows in the network's type is found below
-        converted = inputs.astype(known.dtype, copy=False)
-    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
-        raise BadInputError(f"data holds NaN or infinity as {known.dtype}; expected finite numbers")
-    return converted
+def is_numbers(kind: str) -> bool:
+    """Whether ONNX Runtime's name of a type is that of a tensor of numbers, not of words or of a sequence."""
+    return kind.startswith("tensor(") and kind != "tensor(string)"

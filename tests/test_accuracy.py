@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from edgekd.accuracy import Accuracy, evaluate, measure, predictions
+from edgekd.accuracy import Accuracy, assess, measure, predictions
 from edgekd.errors import BadInputError
+from edgekd.fidelity import compare
+from edgekd.recorded import Recorded, record
 from edgekd.statistics import newcombe_paired, wilson
 
 patient = settings(deadline=None)  # a shared machine may pause at any time
@@ -171,28 +173,88 @@ def test_reference_predictions_that_do_not_fit_are_refused_by_name() -> None:
         measured(one_hot(PREDICTED), fp32_predictions=LABELS + 9)
 
 
-@patient
-@given(st.integers(1, 20), st.integers(1, 25))
-def test_evaluation_gives_every_sample_once_and_in_order_at_any_batch_size(n: int, batch_size: int) -> None:
-    inputs = np.arange(2 * n, dtype=np.uint8).reshape(n, 2)
-    sizes = []
-
-    def session_run(batch: np.ndarray) -> np.ndarray:
-        sizes.append(len(batch))
-        return batch.astype(np.float16) * 2
-
-    outputs = evaluate(session_run, inputs, batch_size=batch_size)
-    assert outputs.dtype == np.float32
-    np.testing.assert_array_equal(outputs, inputs * 2.0)
-    assert sum(sizes) == n
-    assert max(sizes) <= batch_size
+def file_of(outputs: np.ndarray, *, keep_bytes: int = 1 << 20) -> Recorded:
+    """A file that puts out these, (n, ...), for the places of the samples."""
+    return record(lambda batch: [outputs[batch]], np.arange(len(outputs)), batch_size=4, keep_bytes=keep_bytes)
 
 
-def test_a_model_without_one_row_a_sample_is_refused() -> None:
-    inputs = np.zeros((4, 2), dtype=np.float32)
-    with pytest.raises(BadInputError, match=r"shape \(1, 2\) for 4 samples"):
-        evaluate(lambda batch: batch[:1], inputs)
-    with pytest.raises(BadInputError, match=r"shape \(4,\) for 4 samples"):
-        evaluate(lambda batch: batch[:, 0], inputs)
-    with pytest.raises(BadInputError, match="no samples to evaluate"):
-        evaluate(lambda batch: batch, inputs[:0])
+def assessed(
+    outputs: np.ndarray, fp32: np.ndarray | None = None, labels: np.ndarray | None = None, **more: int
+) -> Accuracy:
+    reference = None if fp32 is None else file_of(fp32, **more)
+    return assess(file_of(outputs, **more), reference=reference, labels=labels, classes=(), isa="avx2")
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
+def test_a_classifier_is_assessed_as_it_is_measured_and_has_a_distance_to_fp32_too(keep_bytes: int) -> None:
+    outputs, fp32 = one_hot(PREDICTED), one_hot(LABELS) + 1
+    found = assessed(outputs, fp32, LABELS, keep_bytes=keep_bytes)
+    plain = measured(outputs, classes=("0", "1", "2"), fp32_predictions=LABELS)
+    names = plain.__slots__
+    assert {n: getattr(found, n) for n in names if n != "sqnr_db"} == {
+        n: getattr(plain, n) for n in names if n != "sqnr_db"
+    }
+    # fp32: one 5 and two 1 a sample, 27; the outputs are 1 less everywhere, and three have the 4 elsewhere
+    assert found.sqnr_db == pytest.approx(10 * np.log10(6 * 27 / (3 * 3 + 3 * (25 + 9 + 1))))
+    assert plain.sqnr_db is None
+
+
+def test_fp32_itself_agrees_by_definition_whatever_it_is() -> None:
+    for shape in ((5, 3), (5, 4, 3), (5, 2, 4, 4), (5, 1, 4, 4)):
+        found = assessed(np.random.default_rng(0).uniform(size=shape))
+        assert (found.agreement_fp32, found.agreement_fp32_low, found.agreement_fp32_high) == (1, 1, 1)
+        assert found.sqnr_db == 200
+        assert found.n == 5
+
+
+def test_a_network_that_is_no_classifier_has_agreement_over_samples_and_no_classes() -> None:
+    fp32 = np.random.default_rng(0).normal(size=(30, 4, 6, 6))
+    other = fp32 + 0.3 * np.random.default_rng(1).normal(size=fp32.shape)
+    found = assessed(other, fp32)
+    fidelity = compare(lambda i: [fp32[i]], lambda i: [other[i]], np.arange(30), batch_size=7)
+    assert (found.agreement_fp32, found.agreement_fp32_low, found.agreement_fp32_high) == (
+        fidelity.agreement,
+        fidelity.agreement_low,
+        fidelity.agreement_high,
+    )
+    assert found.agreement_fp32 is not None
+    assert 0.5 < found.agreement_fp32 < 1
+    assert found.sqnr_db == pytest.approx(fidelity.sqnr_db)
+    assert found.sqnr_db == pytest.approx(10.46, abs=0.3)  # 1 / 0.3 in amplitude
+    assert (found.outputs, found.labelled, found.per_class, found.confusion) == ("values", False, (), ())
+    assert found.top1 is found.top1_drop is found.agreement_teacher is None
+
+
+def test_one_probability_a_sample_decides_at_one_half_and_not_by_the_greatest_of_one() -> None:
+    fp32 = np.array([[0.1], [0.9], [0.6], [0.2]])
+    assert assessed(np.array([[0.1], [0.9], [0.4], [0.2]]), fp32).agreement_fp32 == 3 / 4
+
+
+def test_a_network_that_decides_nothing_has_a_distance_alone() -> None:
+    depth = np.linspace(1, 9, 64).reshape(4, 1, 4, 4)
+    found = assessed(depth * 1.01, depth)
+    assert found.agreement_fp32 is None
+    assert found.sqnr_db == pytest.approx(40)
+    assert assessed(depth).agreement_fp32 is None
+
+
+def test_a_reader_that_says_nothing_any_more_is_constant() -> None:
+    blank = np.zeros((6, 5, 3))
+    blank[..., 0] = 1
+    speaks = blank.copy()
+    speaks[2, 1] = [0, 1, 0]
+    assert assessed(blank, speaks).constant
+
+
+def test_labels_for_a_network_that_is_no_classifier_are_refused() -> None:
+    with pytest.raises(BadInputError, match=r"first output has shape \(4, 3\) a sample; expected \(classes,\)"):
+        assessed(np.zeros((6, 4, 3)), labels=LABELS)
+
+
+def test_an_assessed_classifier_says_which_of_its_samples_are_no_numbers() -> None:
+    outputs = one_hot(PREDICTED)
+    outputs[4:, 1] = np.nan
+    with pytest.raises(BadInputError, match=r"sample 4 is NaN or infinite \(2 of 6 samples\)"):
+        assessed(outputs, one_hot(LABELS))
+    with pytest.raises(BadInputError, match="output 0 of the model is NaN or infinite for sample 4"):
+        assessed(outputs[:, None], one_hot(LABELS)[:, None])

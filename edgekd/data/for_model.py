@@ -2,75 +2,130 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgekd.data.image_folder import class_folders, evaluation_root, read_labelled_folder
-from edgekd.data.npz import read_arrays
+from edgekd.data.npz import Array, read_array, read_arrays
+from edgekd.data.parts import ModelSamples
 from edgekd.errors import BadInputError
+
+MAP_BYTES = 1 << 24
+"""Arrays from 16 MiB on stay in their file where they can; smaller ones cost nothing in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSamples:
-    """inputs: (n, ...) in the network's own layout and type; labels: (n,) int64, or None where there are none."""
+class ModelData:
+    """What a source holds for a network. train: to calibrate on, None where the source has no part for it."""
 
-    inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64] | None
-    classes: tuple[str, ...]
-
-    def take(self, index: npt.NDArray[np.int64]) -> "ModelSamples":
-        """The samples at `index`."""
-        labels = None if self.labels is None else self.labels[index]
-        return ModelSamples(inputs=self.inputs[index], labels=labels, classes=self.classes)
-
-    def halves(self, *, calibration_samples: int, seed: int = 0) -> tuple["ModelSamples", "ModelSamples"]:
-        """Two disjoint parts: for calibration, at most half of all, and the rest for evaluation.
-
-        Raises:
-            BadInputError: fewer than 4 samples.
-        """
-        if len(self.inputs) < 4:
-            raise BadInputError(
-                f"found {len(self.inputs)} samples; expected at least 4, better some hundreds: one half calibrates, "
-                "the other is evaluated"
-            )
-        order = np.random.default_rng(seed).permutation(len(self.inputs)).astype(np.int64)
-        count = min(calibration_samples, len(order) // 2)
-        return self.take(np.sort(order[:count])), self.take(np.sort(order[count:]))
+    train: ModelSamples | None
+    test: ModelSamples
 
 
 def samples_for_model(
     source: Path, *, shape: tuple[int | None, ...], dtype: str, classes: tuple[str, ...] | None, layout: str | None
 ) -> ModelSamples:
-    """Samples from an .npz (array `x`, optional `y`) or from a folder of class folders of images.
+    """The samples to evaluate, as `data_for_model` finds them."""
+    if source.is_dir():
+        return _from_folder(evaluation_root(source), shape=shape, dtype=dtype, classes=classes, layout=layout)
+    return _from_arrays(source, shape=shape, classes=classes).test
+
+
+def data_for_model(
+    source: Path,
+    *,
+    shape: tuple[int | None, ...],
+    dtype: str,
+    classes: tuple[str, ...] | None,
+    layout: str | None,
+    train_limit: int | None = None,
+) -> ModelData:
+    """Samples from an .npz (x_train and x_test, or x; each with its optional y), an .npy, or a folder of images.
+
+    A folder has one folder a class, or train/ and test/ with such folders. Large arrays stay in their file, mapped.
 
     shape, dtype: of the network's input, None for dynamic sizes. classes: the network's own, where its file names
-    them. layout: `nhwc` or `nchw` where its file says so; else the axis of size 1 or 3 tells.
+    them. layout: `nhwc` or `nchw` where its file says so; else the axis of size 1 or 3 tells. train_limit: how many
+    images of a folder's train/ are decoded, with the same share of every class; None: all.
 
     Raises:
-        BadInputError: unreadable data, or a folder for a network whose preprocessing is unknown.
+        BadInputError: unreadable data, other classes than the network's, or a folder for a network whose preprocessing
+            is unknown.
     """
-    if source.is_dir():
-        return _from_folder(source, shape=shape, dtype=dtype, classes=classes, layout=layout)
-    arrays = read_arrays(source)
-    names = ("x", "y") if "x" in arrays else ("x_test", "y_test")
-    if names[0] not in arrays:
-        raise BadInputError(f"{source}: array 'x' is missing (found: {', '.join(sorted(arrays)) or 'none'})")
-    x, y = arrays[names[0]], arrays.get(names[1])
-    if len(x) == 0:
-        raise BadInputError(f"{source}: array '{names[0]}' is empty; expected samples in the network's input layout")
+    if not source.is_dir():
+        return _from_arrays(source, shape=shape, classes=classes)
+    test = samples_for_model(source, shape=shape, dtype=dtype, classes=classes, layout=layout)
+    root = source / "train"
+    if evaluation_root(source) == source:
+        return ModelData(train=None, test=test)
+    if classes is None and class_folders(root) != test.classes:
+        raise BadInputError(
+            f"{source}: train/ has the classes {class_folders(root)}, test/ {test.classes}; expected the same"
+        )
+    train = _from_folder(root, shape=shape, dtype=dtype, classes=test.classes, layout=layout, limit=train_limit)
+    return ModelData(train=train, test=test)
+
+
+def _from_arrays(source: Path, *, shape: tuple[int | None, ...], classes: tuple[str, ...] | None) -> ModelData:
+    arrays = {"x": read_array(source)} if source.suffix == ".npy" else read_arrays(source, map_bytes=MAP_BYTES)
+    names = _classes(source, arrays, classes)
+    parts = {
+        x: _samples(source, arrays, x, x.replace("x", "y"), shape=shape, classes=names)
+        for x in ("x", "x_test", "x_train")
+        if x in arrays
+    }
+    if not parts.keys() - {"x_train"}:
+        raise BadInputError(
+            f"{source}: array 'x' is missing (found: {', '.join(sorted(arrays)) or 'none'}); expected x, or x_train "
+            "and x_test"
+        )
+    if "x" in parts:
+        return ModelData(train=None, test=parts["x"])
+    return ModelData(train=parts.get("x_train"), test=parts["x_test"])
+
+
+def _samples(
+    source: Path,
+    arrays: dict[str, Array],
+    x_name: str,
+    y_name: str,
+    *,
+    shape: tuple[int | None, ...],
+    classes: tuple[str, ...],
+) -> ModelSamples:
+    x, y = arrays[x_name], arrays.get(y_name)
+    if x.ndim == 0 or len(x) == 0:
+        raise BadInputError(f"{source}: array '{x_name}' is empty; expected samples in the network's input layout")
     if x.ndim == len(shape) - 1 and 1 in shape[1:]:
         x = np.expand_dims(x, shape.index(1, 1))  # (n, h, w) grey images for a network with one channel
     if y is not None and (y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer)):
-        raise BadInputError(f"{source}: '{names[1]}' is {y.dtype} of shape {y.shape}; expected {len(x)} integers")
-    found = classes or tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else classes or ()
-    return ModelSamples(inputs=x, labels=None if y is None else y.astype(np.int64), classes=found)
+        raise BadInputError(
+            f"{source}: '{y_name}' is {y.dtype} of shape {y.shape}; expected {len(x)} integers, the numbers of "
+            "classes; leave it out where the network is no classifier"
+        )
+    return ModelSamples(inputs=x, labels=None if y is None else y.astype(np.int64), classes=classes)
+
+
+def _classes(source: Path, arrays: dict[str, Array], known: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes in the order of their numbers; labels count in the data's order, so both must agree."""
+    found = tuple(str(name) for name in arrays["classes"].ravel()) if "classes" in arrays else None
+    if found is not None and known is not None and found != known:
+        k = next((k for k, (a, b) in enumerate(zip(found, known, strict=False)) if a != b), min(len(found), len(known)))
+        raise BadInputError(
+            f"{source}: 'classes' has {len(found)} names, number {k} is {found[k : k + 1]}; expected the model's "
+            f"{len(known)} in its order, number {k} is {known[k : k + 1]}: number the labels as the model does"
+        )
+    return known or found or ()
 
 
 def _from_folder(
-    folder: Path, *, shape: tuple[int | None, ...], dtype: str, classes: tuple[str, ...] | None, layout: str | None
+    folder: Path,
+    *,
+    shape: tuple[int | None, ...],
+    dtype: str,
+    classes: tuple[str, ...] | None,
+    layout: str | None,
+    limit: int | None = None,
 ) -> ModelSamples:
     if dtype != "uint8" or len(shape) != 4:
         raise BadInputError(
@@ -80,7 +135,7 @@ def _from_folder(
     layout = layout or ("nhwc" if shape[3] in (1, 3) else "nchw")
     height, width, channels = (shape[1], shape[2], shape[3]) if layout == "nhwc" else (shape[2], shape[3], shape[1])
     resize = (height, width) if height is not None and width is not None else None
-    names = classes or class_folders(evaluation_root(folder))
-    samples = read_labelled_folder(folder, classes=names, resize=resize, channels=channels)
+    names = classes or class_folders(folder)
+    samples = read_labelled_folder(folder, classes=names, resize=resize, channels=channels, limit=limit)
     images = samples.images if layout == "nhwc" else np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2))
     return ModelSamples(inputs=images, labels=samples.labels, classes=names)

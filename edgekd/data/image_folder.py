@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.data.dataset import Pool, Samples
+from edgekd.data.parts import draw
 from edgekd.errors import BadInputError, EnvironmentFault
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -45,15 +46,24 @@ def read_folder(folder: Path, *, resize: tuple[int, int] | None, channels: int |
 
 
 def read_labelled_folder(
-    folder: Path, *, classes: tuple[str, ...] | None, resize: tuple[int, int] | None, channels: int | None
+    folder: Path,
+    *,
+    classes: tuple[str, ...] | None,
+    resize: tuple[int, int] | None,
+    channels: int | None,
+    limit: int | None = None,
 ) -> Samples:
-    """All images below `folder/test` where it exists, else below `folder`, labelled by the order of `classes`."""
+    """All images below `folder/test` where it exists, else below `folder`, labelled by the order of `classes`.
+
+    limit: decode at most so many, with the same share of every class: those that `edgekd.data.parts.part` draws, with
+    its seed 0, out of all.
+    """
     root = evaluation_root(folder)
     found = class_folders(root)
     unknown = sorted(set(found) - set(classes)) if classes is not None else []
     if unknown:
         raise BadInputError(f"{root}: folder '{unknown[0]}' is none of the model's classes: {', '.join(classes or ())}")
-    return _read(root, classes or found, resize=resize, channels=channels)
+    return _read(root, classes or found, resize=resize, channels=channels, limit=limit)
 
 
 def evaluation_root(folder: Path) -> Path:
@@ -84,10 +94,20 @@ def _folders(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _read(folder: Path, classes: tuple[str, ...], *, resize: tuple[int, int] | None, channels: int | None) -> Samples:
+def _read(
+    folder: Path,
+    classes: tuple[str, ...],
+    *,
+    resize: tuple[int, int] | None,
+    channels: int | None,
+    limit: int | None = None,
+) -> Samples:
     paths = [(p, k) for k, name in enumerate(classes) for p in _images(folder / name)]
     if not paths:
         raise BadInputError(f"{folder}: found no images; expected {', '.join(sorted(SUFFIXES))} in the class folders")
+    if limit is not None:
+        labels = np.array([k for _, k in paths], dtype=np.int64)
+        paths = [paths[place] for place in draw(labels, len(paths), max(1, limit), seed=0)]
     pictures = [_decode(path, resize) for path, _ in paths]
     depth = channels or max(1 if picture.ndim == 2 else 3 for picture in pictures)
     pictures = [_with_channels(picture, depth) for picture in pictures]

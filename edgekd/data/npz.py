@@ -1,5 +1,7 @@
 """Arrays from an .npz file, without ever unpickling."""
 
+import math
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,9 +15,14 @@ from edgekd.errors import BadInputError
 
 Array = npt.NDArray[Any]
 
+CHUNK_BYTES = 1 << 20
 
-def read_arrays(path: Path) -> dict[str, Array]:
+
+def read_arrays(path: Path, *, map_bytes: int | None = None) -> dict[str, Array]:
     """Every array of an .npz file by name.
+
+    map_bytes: arrays of at least so many bytes that are not compressed (numpy.savez, not savez_compressed) stay in the
+    file, memory-mapped, copied on write. None reads all.
 
     Raises:
         BadInputError: missing, empty, corrupt or truncated file, or object arrays (pickles, never loaded).
@@ -27,19 +34,75 @@ def read_arrays(path: Path) -> dict[str, Array]:
     try:
         # Opened here: numpy leaves a file that it opened itself open when the archive turns out broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            mapped = {} if map_bytes is None else _mapped(path, map_bytes)
+            arrays = {name: mapped[name] if name in mapped else archive[name] for name in archive.files}
     except ValueError as err:
         if "allow_pickle" in str(err):
             raise BadInputError(
                 f"{path}: holds Python objects (pickles), which are never loaded; save plain number arrays"
             ) from err
         raise BadInputError(f"{path}: {err}; expected an .npz file written by numpy.savez") from err
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, MemoryError) as err:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, MemoryError) as err:
         raise BadInputError(f"{path}: corrupt or truncated ({err}); write the file again with numpy.savez") from err
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy hands out a member without an array's header as bytes
             raise BadInputError(f"{path}: '{name}' is not an array; write the file again with numpy.savez")
     return arrays
+
+
+def read_array(path: Path) -> Array:
+    """The array of an .npy file, memory-mapped, copied on write.
+
+    Raises:
+        BadInputError: missing, empty, corrupt or truncated file, or an array of objects (a pickle, never loaded).
+    """
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file; expected an .npy file of one array")
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, EOFError, ValueError, OverflowError, zipfile.BadZipFile) as err:
+        raise BadInputError(
+            f"{path}: not a whole .npy file of plain numbers ({err}); write it with numpy.save"
+        ) from err
+    if not isinstance(array, np.ndarray):  # an .npz under another name
+        array.close()
+        raise BadInputError(f"{path}: is an archive of arrays; expected one array: name it .npz")
+    return array
+
+
+def _mapped(path: Path, least: int) -> dict[str, Array]:
+    """The arrays of at least `least` bytes that lie in the file as they are, by name, after a check of their sums."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.compress_type == zipfile.ZIP_STORED and info.file_size >= least and info.filename.endswith(".npy"):
+                with archive.open(info) as member:
+                    while member.read(CHUNK_BYTES):  # to its end: there zipfile compares the sum
+                        pass
+                array = _map_member(path, info)
+                if array is not None and array.nbytes >= least:
+                    found[info.filename.removesuffix(".npy")] = array
+    return found
+
+
+def _map_member(path: Path, info: zipfile.ZipInfo) -> Array | None:
+    """The array of a member that is stored as it is; None where its header is one for numpy to judge."""
+    with path.open("rb") as file:
+        file.seek(
+            info.header_offset + 26
+        )  # APPNOTE.TXT 4.3.7: two lengths, after which name, extra field and data come
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+        file.seek(start)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        reader = readers.get(np.lib.format.read_magic(file))
+        if reader is None:
+            return None
+        shape, fortran, dtype = reader(file)
+        offset = file.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or size == 0 or offset + size > start + info.file_size:
+        return None
+    return np.memmap(path, dtype=dtype, mode="c", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
 def read_npz(path: Path, *, classes: tuple[str, ...] | None) -> Pool:

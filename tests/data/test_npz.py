@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.data.npz import read_arrays, read_npz
+from edgekd.data.npz import read_array, read_arrays, read_npz
 from edgekd.errors import BadInputError
 
 X = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
@@ -141,3 +141,75 @@ def test_wrong_arrays_are_named_with_what_was_found_and_expected(
 ) -> None:
     with pytest.raises(BadInputError, match=rf"data\.npz: .*{message}"):
         read_npz(write(tmp_path, **arrays), classes=None)
+
+
+def test_arrays_that_are_not_compressed_are_mapped_with_the_same_content_and_never_written_through(
+    tmp_path: Path,
+) -> None:
+    turned = np.asfortranarray(X / 7)
+    path = write(tmp_path, x=X, f=turned, small=Y[:2], empty=X[:0])
+    raw = path.read_bytes()
+    arrays = read_arrays(path, map_bytes=100)
+    assert [name for name, array in arrays.items() if isinstance(array, np.memmap)] == ["x", "f"]
+    for name, expected in {"x": X, "f": turned, "small": Y[:2], "empty": X[:0]}.items():
+        np.testing.assert_array_equal(arrays[name], expected)
+    arrays["x"][0] = 9
+    assert path.read_bytes() == raw
+
+
+def test_compressed_arrays_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=X)
+    array = read_arrays(path, map_bytes=0)["x"]
+    assert not isinstance(array, np.memmap)
+    np.testing.assert_array_equal(array, X)
+
+
+def test_damage_and_truncation_of_mapped_arrays_are_found(tmp_path: Path) -> None:
+    path = write(tmp_path, x=X, y=Y)
+    raw = path.read_bytes()
+    for length in range(0, len(raw), 17):
+        path.write_bytes(raw[:length])
+        with pytest.raises(BadInputError, match=r"data\.npz"):
+            read_arrays(path, map_bytes=0)
+    for place in range(0, len(raw), 3):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 0x55]) + raw[place + 1 :])
+        try:
+            arrays = read_arrays(path, map_bytes=0)
+        except BadInputError as err:
+            assert "data.npz" in str(err)
+        else:
+            assert all(np.array_equal(array, {"x": X, "y": Y}.get(name, array)) for name, array in arrays.items())
+
+
+def test_objects_and_headers_that_claim_too_much_are_refused_before_they_are_mapped(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="holds Python objects"):
+        read_arrays(write(tmp_path, x=np.array([{}], dtype=object)), map_bytes=0)
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (10_000,)})
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", file.getvalue() + b"few")
+        archive.writestr("y.npy", bytes(20_000))
+    with pytest.raises(BadInputError, match=r"data\.npz"):
+        read_arrays(path, map_bytes=0)
+
+
+def test_one_array_is_mapped_and_anything_else_in_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, X)
+    assert isinstance(read_array(path), np.memmap)
+    np.testing.assert_array_equal(read_array(path), X)
+    raw = path.read_bytes()
+    for content in (b"", b"garbage", raw[:20], raw[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(BadInputError, match=r"x\.npy: not a whole \.npy file"):
+            read_array(path)
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(BadInputError, match="not a whole"):
+        read_array(path)
+    path.write_bytes(write(tmp_path, x=X).read_bytes())
+    with pytest.raises(BadInputError, match="is an archive of arrays"):
+        read_array(path)
+    with pytest.raises(BadInputError, match="no such file"):
+        read_array(tmp_path / "gone.npy")
