@@ -141,7 +141,7 @@ def distill(
         targets=asked,
         ranks=ranks,
     )
-    history = _train(trainer, data, folder=folder, key=key, patience=early_stop_epochs, listener=listener)
+    history = train(trainer, data, folder=folder, key=key, patience=early_stop_epochs, listener=listener)
     made = _describe(trainer, data, card=card, method=method, history=history, soft=soft, folder=folder)
     ranks.wait()
     return made
@@ -218,9 +218,13 @@ class _Soft:
         return None if temperatures is None else tuple(entropy(self.teacher.cpu(), temperatures[1]).tolist())
 
 
-def _train(
+def train(
     trainer: Trainer, data: Dataset, *, folder: Path, key: str, patience: int | None, listener: Listener
 ) -> list[EpochStats]:
+    """The statistics of every epoch of a training that goes on where folder/checkpoints/last.pt left it.
+
+    key: the hash of all that the result depends on; patience: epochs without a better validation, None for none.
+    """
     run = _Training(trainer, folder / "checkpoints" / "last.pt", key=key, listener=listener)
     validation = pixels.to_tensor(data.validation.images, trainer.source.device)
     while trainer.epoch < trainer.settings.epochs and not _stalled(run.history, patience):

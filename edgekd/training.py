@@ -1,15 +1,21 @@
 """A recipe's student, trained: its data on the device, its teacher's answers, its method and settings."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edgekd import __version__, distill, pixels, settings, teacher
+from edgekd.core.forward import Targets
 from edgekd.core.optimizer import Settings
-from edgekd.core.parallel import Ranks
+from edgekd.core.parallel import ALONE, Ranks
+from edgekd.core.source import Source
 from edgekd.data import Dataset
-from edgekd.distill import Distilled
+from edgekd.distill import Distilled, Method
 from edgekd.keys import logits_key
+from edgekd.network import load_student
 from edgekd.progress import Listener
 from edgekd.recipe import Recipe
 from edgekd.teacher import CachePlan
@@ -21,19 +27,8 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
     device = pixels.choose_device(chosen.device, local=ranks.local)
     train = settings.training(recipe, precision=pixels.choose_precision(chosen.precision, device))
     source = pixels.place(dataset.train, device, workers=chosen.workers)
-    with ExitStack() as stack:
-        targets = None
-        if chosen.method != "ce":
-            answering = teacher.answering(
-                partial(settings.load_teacher, recipe, dataset),
-                source,
-                classes=len(dataset.classes),
-                settings=train,
-                cache=_cache_plan(recipe, dataset, train),
-                ranks=ranks,
-                listener=listener,
-            )
-            targets = stack.enter_context(answering)
+    cache = _cache_plan(recipe, dataset, train)
+    with _answers(recipe, dataset, source, train, cache=cache, ranks=ranks, listener=listener) as targets:
         return distill.distill(
             dataset,
             source,
@@ -50,6 +45,85 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
             facts={"recipe_hash": key, "seed": train.seed, "edgekd": __version__},
             listener=listener,
         )
+
+
+def quantized(
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    weights: Path,
+    method: Method,
+    folder: Path,
+    path: Path,
+    key: str,
+    listener: Listener,
+) -> dict[str, Any]:
+    """Fine-tune the trained student with fake quantization and write it to `path`; what is to be told of it.
+
+    weights: the student's file. method: as the student learned, its numbers resolved.
+    """
+    from edgekd import qat
+    from edgekd.export import describe
+
+    chosen = recipe.quantize
+    network, card = load_student(weights)
+    device = pixels.choose_device(recipe.distill.device)
+    train = qat.settings_for(
+        settings.training(recipe, precision="fp32"), epochs=chosen.qat_epochs, learning_rate=chosen.qat_learning_rate
+    )
+    source = pixels.place(dataset.train, device, workers=recipe.distill.workers)
+    # Not from the cache: its logits are of the student's own training, in its precision.
+    with _answers(recipe, dataset, source, train, cache=None, ranks=ALONE, listener=listener) as targets:
+        tuned = qat.fine_tune(
+            network,
+            dataset,
+            source,
+            method=method,
+            settings=train,
+            folder=folder,
+            key=key,
+            targets=targets,
+            weight_bits=chosen.qat_weight_bits,
+            safe=chosen.portable,
+            label_smoothing=recipe.distill.label_smoothing,
+            listener=listener,
+        )
+    layout = recipe.export.input_layout
+    metadata = describe(network, classes=card.classes, input_layout=layout, recipe_hash=key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = qat.export_qdq(
+        tuned.network, path, dataset.test, opset=recipe.export.opset, input_layout=layout, metadata=metadata
+    )
+    facts = {field.name: getattr(tuned, field.name) for field in fields(tuned) if field.name != "network"}
+    plain = {name: asdict(value) if is_dataclass(value) else value for name, value in facts.items()}  # type: ignore[arg-type]
+    return plain | {"history": [asdict(epoch) for epoch in tuned.history]} | asdict(made)
+
+
+@contextmanager
+def _answers(
+    recipe: Recipe,
+    dataset: Dataset,
+    source: Source,
+    train: Settings,
+    *,
+    cache: CachePlan | None,
+    ranks: Ranks,
+    listener: Listener,
+) -> Iterator[Targets | None]:
+    """The teacher's answers to the training pictures; None for a method without a teacher."""
+    if recipe.distill.method == "ce":
+        yield None
+        return
+    with teacher.answering(
+        partial(settings.load_teacher, recipe, dataset),
+        source,
+        classes=len(dataset.classes),
+        settings=train,
+        cache=cache,
+        ranks=ranks,
+        listener=listener,
+    ) as targets:
+        yield targets
 
 
 def _cache_plan(recipe: Recipe, dataset: Dataset, train: Settings) -> CachePlan | None:

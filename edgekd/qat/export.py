@@ -1,0 +1,86 @@
+"""A fine-tuned student -> a standard QDQ file, and whether ONNX Runtime says the same of real images as torch does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekd import export, pixels
+from edgekd.core.forward import predict
+from edgekd.data import Samples
+from edgekd.errors import BadInputError
+from edgekd.export import Exported
+from edgekd.network import Network
+from edgekd.qat.fake import convert
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, facts, open_session
+
+MOST_APART = 0.002
+"""Top-1, beside one image: a kernel that rounds otherwise in a layer costs more."""
+
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedQdq:
+    """A QDQ file. fake_top1, onnx_top1: of the fake-quantized network in torch and of the file in ONNX Runtime, on the
+    same images; agreement: share of them with the same class. n: images. Fractions.
+    """
+
+    exported: Exported
+    fake_top1: float
+    onnx_top1: float
+    agreement: float
+    n: int
+
+
+def export_qdq(
+    network: Network,
+    path: Path,
+    samples: Samples,
+    *,
+    opset: int,
+    input_layout: str,
+    metadata: Mapping[str, Any],
+) -> ExportedQdq:
+    """Write a network of `edgekd.qat.fine_tune` as QuantizeLinear/DequantizeLinear of ai.onnx, preprocessing inside.
+
+    samples: real images with labels, at least 7, that nothing was trained on. metadata: as for `edgekd.export.export`.
+    Weights are int8 and biases int32 initializers behind DequantizeLinear; nothing of torch's own stays.
+
+    Raises:
+        BadInputError: the network cannot be exported, or its accuracy in ONNX Runtime is another one.
+    """
+    fake = predict(network, pixels.to_tensor(samples.images, torch.device("cpu")))
+    exported = export.export(
+        convert(network),
+        path,
+        images=samples.images[: 4 * BATCH],
+        opset=opset,
+        input_layout=input_layout,
+        tolerance=float(fake.abs().max()),  # a rounding tie moves a value by a whole step: accuracy is the measure
+        metadata=metadata,
+    )
+    logits = _onnx_logits(path, samples, input_layout)
+    ours, theirs = pixels.top1(fake, samples), pixels.top1(logits, samples)
+    if abs(ours - theirs) > MOST_APART + 1 / len(samples):
+        path.unlink()
+        raise BadInputError(
+            f"{path.name} has top-1 {theirs:.2%} in ONNX Runtime and {ours:.2%} with torch's fake quantization; "
+            f"expected at most {MOST_APART:.1%} apart. On a CPU without VNNI 8-bit weights can saturate: set "
+            "quantize.portable = true; else a layer is rounded at another place"
+        )
+    same = float((fake.argmax(dim=-1) == logits.argmax(dim=-1)).float().mean())
+    return ExportedQdq(exported=exported, fake_top1=ours, onnx_top1=theirs, agreement=same, n=len(samples))
+
+
+def _onnx_logits(path: Path, samples: Samples, layout: str) -> Tensor:
+    session = open_session(path, SessionOptions(threads=1))
+    run = runner(session, facts(session, path))
+    images = export.to_layout(samples.images, layout)
+    chunks = [run(np.ascontiguousarray(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+    return torch.from_numpy(np.concatenate(chunks))
