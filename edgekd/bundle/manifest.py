@@ -11,13 +11,13 @@ from edgekd import __version__
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST, MODEL, SESSION, LABELS, SAMPLES = (
     "manifest.json", "model.onnx", "session.json", "labels.json", "samples.npz",
 )  # fmt: skip
 TARGET, INFER, README = "target.toml", "infer.py", "README.txt"
-OWN = (MODEL, SESSION, LABELS, SAMPLES, TARGET, INFER, README)
-"""What every bundle holds beside its manifest."""
+OWN = (MODEL, SESSION, SAMPLES, TARGET, INFER, README)
+"""What every bundle holds beside its manifest; that of a network with classes has their names too, in LABELS."""
 REPORTS = ("report.json", "report.md", "report.html", "junit.xml")
 """What it may hold too."""
 
@@ -33,17 +33,27 @@ class File(_Strict):
     size_bytes: int
 
 
-class Tolerance(_Strict):
-    """max_difference: of any output, absolute; top1_misses: how many samples may change their class."""
+class OutputTolerance(_Strict):
+    """How far an output of any sample may be from the expected one, by which measure.
 
-    max_difference: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    top1_misses: Annotated[int, Field(ge=0)]
+    largest: absolute difference of any number; rms: root mean square of the differences; unequal: share of the numbers.
+    """
+
+    measure: Literal["largest", "rms", "unequal"]
+    allowed: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Tolerance(_Strict):
+    """outputs: one for each, in order. top1_misses: how many samples may change their class; None: no classes."""
+
+    outputs: list[OutputTolerance]
+    top1_misses: Annotated[int, Field(ge=0)] | None
 
 
 class Manifest(_Strict):
     """manifest.json. files: name, without a folder, -> what is in it; the manifest itself is not among them."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     edgekd_version: str
     created: str
     variant: str
@@ -92,8 +102,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise BadInputError(f"{path}: corrupt, no JSON ({err}); copy the bundle again") from err
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
+        cure = "update edgekd" if version > SCHEMA_VERSION else "bundle again, or use the edgekd that wrote it"
         raise BadInputError(
-            f"{path}: schema_version {version}; this edgekd {__version__} reads {SCHEMA_VERSION}: update edgekd"
+            f"{path}: schema_version {version}; this edgekd {__version__} reads {SCHEMA_VERSION}: {cure}"
         )
     try:
         return Manifest.model_validate(document)

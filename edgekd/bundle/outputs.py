@@ -1,9 +1,9 @@
 """What the model of a bundle answers on this machine, and what it is expected to answer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +12,59 @@ from pydantic import TypeAdapter
 from edgekd.bundle.manifest import MODEL, SAMPLES, SESSION
 from edgekd.data.npz import read_arrays
 from edgekd.errors import BadInputError, EnvironmentFault
-from edgekd.session import (
-    SessionOptions,
-    check_file,
-    check_inputs,
-    create_session,
-    facts,
-    first_line,
-    import_onnxruntime,
-    runner,
-)
+from edgekd.recorded import Recorded
+from edgekd.runner import Run, check_inputs, run_all
+from edgekd.session import SessionOptions, check_file, create_session, facts, first_line, import_onnxruntime
 
-Outputs = npt.NDArray[np.float32]
-Run = Callable[[npt.NDArray[Any]], Outputs]
+Outputs = tuple[npt.NDArray[Any], ...]
+"""All outputs that are tensors of numbers, first to last, each (n, ...)."""
 
+NUMBERS = "fiub"
+"""numpy's letters of the types of numbers."""
 REFERENCE_SAMPLES = 4
+MESSAGE = 160
+"""Letters of an evaluator's message: it may append all names of the network."""
 REFERENCE_OPSET = 19
 """The oldest opset whose DequantizeLinear onnx's reference evaluator knows."""
 
 
-def run_each(run: Run, inputs: npt.NDArray[Any]) -> Outputs:
-    """(n, K): one sample an inference, since the outputs of a dynamic int8 file depend on what shares the batch."""
+def run_each(run: Run, inputs: npt.NDArray[Any]) -> list[Outputs]:
+    """The outputs of every sample, each (1, ...): one an inference, as a dynamic int8 file's depend on what shares it.
+
+    Raises:
+        BadInputError: no inputs, or the network cannot run.
+    """
     if len(inputs) == 0:
         raise BadInputError("no samples for the bundle; expected at least one real input of the network")
-    return np.concatenate([run(inputs[k : k + 1]) for k in range(len(inputs))])
+    answers = Recorded(run=run, inputs=inputs, batch_size=1, kept=None)
+    return [tuple(answers.outputs(place)) for place in answers.slices()]
+
+
+def joined(pieces: Sequence[Outputs]) -> Outputs:
+    """The outputs of all samples, each (n, ...). Raises BadInputError where they are not of the same size for all."""
+    if len({sizes(piece) for piece in pieces}) > 1:
+        raise BadInputError("the outputs have other sizes for other samples; expected those of the first for all")
+    return tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
+
+
+def sizes(piece: Outputs) -> tuple[tuple[int, ...], ...]:
+    """The shape of each output."""
+    return tuple(output.shape for output in piece)
+
+
+def sample_key(index: int) -> str:
+    """The name of an output's array in the file of samples."""
+    return f"outputs_{index}" if index else "outputs"
 
 
 def read_samples(folder: Path) -> tuple[npt.NDArray[Any], Outputs]:
-    """The bundle's inputs (n, ...) and the outputs (n, K) expected of them. Raises BadInputError for other arrays."""
+    """The bundle's inputs (n, ...) and the outputs expected of them. Raises BadInputError for other arrays."""
     arrays = read_arrays(folder / SAMPLES)
-    nothing = np.empty(0)
-    inputs, outputs = arrays.get("inputs", nothing), arrays.get("outputs", nothing)
-    if inputs.shape[:1] != outputs.shape[:1] or outputs.ndim != 2 or outputs.dtype.kind != "f":
-        raise BadInputError(f"{folder / SAMPLES}: expected arrays inputs and outputs, float, one row a sample")
+    inputs = arrays.get("inputs", np.empty(0))
+    outputs = tuple(arrays[key] for key in map(sample_key, range(len(arrays))) if key in arrays)
+    fits = all(inputs.shape[:1] == output.shape[:1] != () and output.dtype.kind in NUMBERS for output in outputs)
+    if not outputs or not fits:
+        raise BadInputError(f"{folder / SAMPLES}: expected arrays inputs and outputs, numbers, one row a sample")
     return inputs, outputs
 
 
@@ -68,7 +88,7 @@ def run_here(folder: Path, inputs: npt.NDArray[Any]) -> tuple[Outputs | None, st
     session = create_session(path, _read_options(folder))
     known = facts(session, path)
     samples = check_inputs(inputs, known, path)
-    return run_each(runner(session, known), samples), f"onnxruntime {ort.__version__}"
+    return joined(run_each(run_all(session, known), samples)), f"onnxruntime {ort.__version__}"
 
 
 def _read_options(folder: Path) -> SessionOptions:
@@ -84,10 +104,13 @@ def _by_reference(path: Path, inputs: npt.NDArray[Any], why: str) -> tuple[Outpu
     from onnx.version_converter import ConvertError
 
     try:
-        outputs = run_each(_reference_runner(path), inputs)
+        outputs = joined(run_each(_reference_runner(path), inputs))
     except (ConvertError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as err:
         # Whatever the evaluator raises on an operator that it lacks: it has no error of its own.
-        return None, f"{why}, and onnx's reference evaluator cannot run it ({first_line(err)}); install onnxruntime"
+        return (
+            None,
+            f"{why}, and onnx's reference evaluator cannot run it ({first_line(err)[:MESSAGE]}); install onnxruntime",
+        )
     return outputs, f"{why}; checked with onnx's reference evaluator, which is slow"
 
 
@@ -102,8 +125,13 @@ def _reference_runner(path: Path) -> Run:
     name = str(evaluator.input_names[0])
     batch = next(i for i in model.graph.input if i.name == name).type.tensor_type.shape.dim[0].dim_value or 1
 
-    def run(sample: npt.NDArray[Any]) -> Outputs:
-        outputs = evaluator.run(None, {name: np.repeat(sample, batch, axis=0)})
-        return np.asarray(next(iter(outputs)), dtype=np.float32)[:1]
+    def run(sample: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        answers = evaluator.run(None, {name: np.repeat(sample, batch, axis=0)})
+        outputs: list[npt.NDArray[Any]] = [output for output in answers if _is_numbers(output)]
+        return [output[:1] for output in outputs] if batch > 1 else outputs
 
     return run
+
+
+def _is_numbers(output: object) -> TypeGuard[npt.NDArray[Any]]:
+    return isinstance(output, np.ndarray) and output.dtype.kind in NUMBERS

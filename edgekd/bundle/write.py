@@ -10,38 +10,39 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd import __version__
-from edgekd.bundle.manifest import INFER, LABELS, MODEL, README, SAMPLES, SESSION, TARGET, Tolerance, seal, to_json
-from edgekd.bundle.outputs import Outputs, run_each
+from edgekd.bundle.manifest import INFER, LABELS, MODEL, README, SAMPLES, SESSION, TARGET, seal, to_json
+from edgekd.bundle.outputs import Outputs, joined, run_each, sample_key, sizes
 from edgekd.bundle.place import replacing
+from edgekd.bundle.tolerance import are_scores
+from edgekd.bundle.tolerance import tolerance as tolerances
 from edgekd.errors import BadInputError
-from edgekd.session import (
-    Facts,
-    SessionOptions,
-    check_file,
-    check_inputs,
-    create_session,
-    facts,
-    import_onnxruntime,
-    runner,
-)
+from edgekd.fidelity import class_axis
+from edgekd.runner import Run, check_inputs, run_all
+from edgekd.session import Facts, SessionOptions, check_file, create_session, facts, import_onnxruntime, is_numbers
 
 INTEGER_OPS = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
      "MatMulInteger")
 )  # fmt: skip
-FLOAT_SHARE = 1e-3
-"""Of the outputs' range: the order of float sums differs between kernels, and fp16 may be computed in fp32 or fp16."""
-INTEGER_SHARE = 0.05
-"""Of the outputs' range: int8 kernels of other instruction sets saturate and round otherwise, by a step or a few."""
-SMALLEST_TOLERANCE = 1e-3
-INTEGER_MISSES = 16
-"""One in so many samples of an int8 file may change its class on another instruction set."""
+SAMPLES_BYTES = 1 << 24
+"""Inputs and outputs of samples that are bundled: 16 MiB, so that maps do not outweigh the network; at least one."""
 
-README_TEXT = """\
+CLASSES_TEXT = """\
 {variant} classifier of {classes} classes, bundled by edgekd {version}.
 
 python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
 python infer.py image.npy    the three best labels of one image, {dtype} {shape}, saved with numpy.save
+"""
+VALUES_TEXT = """\
+{variant} network, {outputs} output(s), bundled by edgekd {version}.
+
+python infer.py                       run the samples, compare with the outputs expected of them
+                                      (needs onnxruntime, numpy)
+python infer.py sample.npy            shape, least and greatest number of each output of one sample,
+                                      {dtype} {shape}, saved with numpy.save
+python infer.py sample.npy out.npz    the same, and the outputs in a file
+"""
+README_END = """\
 edgekd verify .              hashes and outputs on this machine
 
 manifest.json tells whether a file changed by accident; it is not signed, so it does not tell who wrote it.
@@ -50,12 +51,11 @@ manifest.json tells whether a file changed by accident; it is not signed, so it 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundled:
-    """What was written. files: name -> SHA-256; max_difference: allowed of an output elsewhere; samples: how many."""
+    """What was written. files: name -> SHA-256; tolerance: as the manifest has it; samples: how many are in it."""
 
     variant: str
     files: Mapping[str, str]
-    max_difference: float
-    top1_misses: int
+    tolerance: Mapping[str, Any]
     samples: int
 
 
@@ -75,8 +75,9 @@ def write(
     """Make the bundle beside `folder`, then put it in the place of the one that is there.
 
     inputs: (n, ...) real samples in the network's own layout and type, n at least 1; the outputs expected of them are
-    those of `model` under `options` on this machine, whose instruction set is `isa`. classes: may be empty, then they
-    are numbered. tolerance: largest difference of an output elsewhere; None: by the kind of file.
+    all outputs of `model` under `options` on this machine, whose instruction set is `isa`. As many are kept as 16 MiB
+    hold, of those with outputs of the same size as the first's. classes: may be empty; probabilities are then numbered,
+    and other outputs have no labels. tolerance: largest difference of an output elsewhere; None: by the kind of file.
 
     A process killed at any moment leaves no half bundle in `folder`. Killed between the two renames, it leaves the old
     one beside `folder`, from where the next call, or `recover`, puts it back.
@@ -95,24 +96,24 @@ def write(
         session = create_session(new / MODEL, options)
         known = facts(session, model)
         samples = check_inputs(inputs, known, model)
-        outputs = _check_outputs(run_each(runner(session, known), samples), model)
-        labels = _labels(classes, outputs, model)
+        samples, outputs = _expected(run_all(session, known), samples, model)
+        labels = _labels(classes, outputs[0], model)
         texts = {
             TARGET: target_toml,
-            SESSION: to_json(_describe(options, known, outputs, isa)),
-            LABELS: to_json(labels),
-            README: _readme(variant, labels, known),
+            SESSION: to_json(_describe(options, known, _describe_outputs(session, outputs[0], labels), isa)),
+            README: _readme(variant, labels, known, outputs),
         }
+        texts |= {LABELS: to_json(labels)} if labels else {}
         for name, text in texts.items():
             (new / name).write_text(text, encoding="utf-8")
-        np.savez(new / SAMPLES, inputs=samples, outputs=outputs, isa=np.array(isa))
-        allowed = _tolerance(outputs, tolerance, integer=integer)
-        manifest = seal(new, variant=variant, samples=len(outputs), isa=isa, tolerance=allowed)
+        arrays: dict[str, Any] = {sample_key(index): output for index, output in enumerate(outputs)}
+        np.savez(new / SAMPLES, inputs=samples, isa=np.array(isa), **arrays)
+        allowed = tolerances(outputs, given=tolerance, integer=integer)
+        manifest = seal(new, variant=variant, samples=len(samples), isa=isa, tolerance=allowed)
     return Bundled(
         variant=variant,
         files={name: file.sha256 for name, file in manifest.files.items()},
-        max_difference=allowed.max_difference,
-        top1_misses=allowed.top1_misses,
+        tolerance=allowed.model_dump(),
         samples=manifest.samples,
     )
 
@@ -130,22 +131,42 @@ def _is_integer(model: Path) -> bool:
     return any(node.op_type in INTEGER_OPS for node in graph.node)
 
 
-def _check_outputs(outputs: Outputs, model: Path) -> Outputs:
-    if outputs.ndim != 2 or not np.isfinite(outputs).all():
-        raise BadInputError(f"model {model}: outputs {outputs.shape} or not finite; expected finite (samples, classes)")
-    return outputs
+def _expected(run: Run, inputs: npt.NDArray[Any], model: Path) -> tuple[npt.NDArray[Any], Outputs]:
+    """The inputs that are kept, and their outputs. Raises BadInputError where these are not finite."""
+    pieces = run_each(run, inputs)
+    alike = [k for k, piece in enumerate(pieces) if sizes(piece) == sizes(pieces[0])]
+    fitting = max(1, SAMPLES_BYTES // (inputs[0].nbytes + sum(output.nbytes for output in pieces[0])))
+    places = np.linspace(0, len(alike) - 1, min(fitting, len(alike)), dtype=np.int64)
+    kept = [alike[place] for place in places]
+    outputs = joined([pieces[k] for k in kept])
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise BadInputError(f"model {model}: outputs that are not finite; expected numbers: check its weights")
+    return inputs[kept], outputs
 
 
-def _labels(classes: tuple[str, ...], outputs: Outputs, model: Path) -> tuple[str, ...]:
-    labels = classes or tuple(str(k) for k in range(outputs.shape[1]))
-    if len(labels) != outputs.shape[1]:
-        raise BadInputError(f"model {model}: {outputs.shape[1]} outputs for {len(labels)} classes; expected as many")
-    return labels
+def _labels(classes: tuple[str, ...], first: npt.NDArray[Any], model: Path) -> tuple[str, ...]:
+    """A name for each class of the first output: those given, numbers for probabilities, none for other values."""
+    axis = class_axis(first.shape)
+    count = 1 if axis is None else first.shape[axis]
+    if classes and len(classes) != count:
+        raise BadInputError(f"model {model}: {count} outputs for {len(classes)} classes; expected as many")
+    numbered = are_scores(first) and _are_probabilities(first)
+    return classes or (tuple(str(k) for k in range(count)) if numbered else ())
 
 
-def _describe(options: SessionOptions, known: Facts, outputs: Outputs, isa: str) -> dict[str, Any]:
+def _are_probabilities(scores: npt.NDArray[Any]) -> bool:
+    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+
+
+def _describe_outputs(session: Any, first: npt.NDArray[Any], labels: tuple[str, ...]) -> list[dict[str, str]]:
+    """Names, and whether the first output is a classifier's: `logits` or `probabilities`, else `values`."""
+    names = [output.name for output in session.get_outputs() if is_numbers(output.type)]
+    kind = ("probabilities" if _are_probabilities(first) else "logits") if labels and are_scores(first) else "values"
+    return [{"name": name, "kind": kind if name == names[0] else "values"} for name in names]
+
+
+def _describe(options: SessionOptions, known: Facts, outputs: list[dict[str, str]], isa: str) -> dict[str, Any]:
     """session.json: the options as `verify` reads them, and in ONNX Runtime's own words for infer.py."""
-    probabilities = bool(outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
     level = options.graph_optimization.upper()
     spinning = {"session.intra_op.allow_spinning": "1" if options.spinning else "0"}
     return {
@@ -158,21 +179,14 @@ def _describe(options: SessionOptions, known: Facts, outputs: Outputs, isa: str)
             "shape": known.shape,
             "layout": known.metadata.get("input_layout"),
         },
-        "output": {"name": known.output_name, "kind": "probabilities" if probabilities else "logits"},
+        "outputs": outputs,
         "isa": isa,
         "onnxruntime": import_onnxruntime().__version__,
     }
 
 
-def _readme(variant: str, labels: tuple[str, ...], known: Facts) -> str:
-    shape = list(known.shape[1:])
-    return README_TEXT.format(variant=variant, classes=len(labels), version=__version__, dtype=known.dtype, shape=shape)
-
-
-def _tolerance(outputs: Outputs, given: float | None, *, integer: bool) -> Tolerance:
-    share = INTEGER_SHARE if integer else FLOAT_SHARE
-    default = SMALLEST_TOLERANCE + share * float(np.ptp(outputs))
-    return Tolerance(
-        max_difference=default if given is None else given,
-        top1_misses=len(outputs) // INTEGER_MISSES if integer else 0,
-    )
+def _readme(variant: str, labels: tuple[str, ...], known: Facts, outputs: Outputs) -> str:
+    shape = ["any" if size is None else size for size in known.shape[1:]]
+    text = (CLASSES_TEXT if labels and are_scores(outputs[0]) else VALUES_TEXT) + README_END
+    words = {"variant": variant, "version": __version__, "dtype": known.dtype, "shape": shape}
+    return text.format(**words, classes=len(labels), outputs=len(outputs))
