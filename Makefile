@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "error: '$(PYTHON)' is missing or older than Python 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
-	$(BIN)/pip install -c constraints.txt -e ".[cpu,train,dev]"
+	$(BIN)/pip install -c constraints.txt -e ".[cpu,train,qat,dev]"
 	@touch $@
 
 install: $(INSTALLED) ## Create .venv and install edgekd with all that it is developed with, pinned.

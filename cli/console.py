@@ -83,6 +83,15 @@ def say(text: str) -> None:
     stdout.print(text, markup=False)
 
 
+def portability_line(report: Mapping[str, Any]) -> None:
+    """How far the file's outputs on another instruction set are from the machine's own."""
+    found = next(variant["portability"] for variant in report["variants"] if variant["selected"])
+    step = "" if found["output_step"] is None else f", a step of the output is {found['output_step']:.4g}"
+    apart = "bit-equal" if found["bit_equal"] else f"outputs up to {found['max_difference']:.4g} apart{step}"
+    same = f"{found['top1_same']} of {found['n']} samples in the same class"
+    say(f"{found['isa']} against {found['native_isa']}: {same}, {apart}")
+
+
 def bundle_line(folder: Path, gate: Mapping[str, Any]) -> None:
     """Where the bundle is, and that it is not to ship where the gate failed."""
     note = " (the gate failed: for inspection, not to ship)" if gate["verdict"] == "fail" else ""
@@ -166,7 +175,7 @@ def _value(value: float | None, unit: str) -> str:
         return "–"
     if unit == "bytes":
         return f"{value:,.0f} B"
-    return f"{value:.3f} ms" if unit == "ms" else f"{value:.4f}"
+    return f"{value:.3f} {unit}" if unit in ("ms", "dB") else f"{value:.4f}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,14 +1,32 @@
 """`quantize`, `validate`, `gate`, `bundle`, `verify`: what works on plain files, without torch."""
 
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import DataOption, JsonOption, ModelArgument, TargetOption, folder
+from edgekd.cli.options import DATA_HELP, DataOption, JsonOption, ModelArgument, TargetOption, folder, parse_bytes
 from edgekd.errors import BadInputError, ExitCode
+
+
+class Saturation(StrEnum):
+    """As `edgekd.quantize.scheme` has them."""
+
+    safe = "safe"
+    seven_bits = "7bit"
+    unsigned = "u8u8"
+    session_key = "session-key"
+    refuse = "refuse"
+
+
+class Isa(StrEnum):
+    """Instruction sets that valgrind can stand in for."""
+
+    avx2 = "avx2"
+
 
 LimitOption = Annotated[
     list[str] | None,
@@ -16,21 +34,50 @@ LimitOption = Annotated[
 ]
 
 
+RoundsOption = Annotated[int, typer.Option(min=1, help="Fresh processes a file, in turns with the others'.")]
+SecondsOption = Annotated[float, typer.Option(min=0.0, help="Seconds of timed inferences a round.")]
+MinSamplesOption = Annotated[
+    int, typer.Option(min=10, help="At least so many inferences a round; 3 x 350 allow a p99.")
+]
+
+
 def quantize(
     model: ModelArgument,
-    data: DataOption,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", parser=folder, metavar="<path>", help="Folder for variants, report and bundle."),
     ],
+    data: Annotated[Path | None, typer.Option("--data", "-d", help=DATA_HELP, show_default=False)] = None,
     target: TargetOption = "x86-1t",
     limit: LimitOption = None,
     calibration_samples: Annotated[int, typer.Option(help="Samples for calibration, at most half of the data.")] = 500,
+    time_budget: Annotated[float, typer.Option(min=0.0, help="Seconds for the search; the best so far is kept.")] = 300,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Memory for calibration, e.g. 500MB or 2GB.", show_default=False)
+    ] = None,
+    portable: Annotated[bool, typer.Option(help="Only files that compute the same on x86 CPUs without VNNI.")] = True,
+    saturation: Annotated[
+        Saturation, typer.Option(help="What is done to a layer whose 16-bit sums can saturate there.")
+    ] = Saturation.safe,
+    allow_random_calibration: Annotated[
+        bool, typer.Option("--allow-random-calibration", help="Without --data: random numbers, stamped in the report.")
+    ] = False,
+    rounds: RoundsOption = 3,
+    seconds: SecondsOption = 1.0,
+    min_samples: MinSamplesOption = 350,
     json_: JsonOption = False,
 ) -> int:
-    """Build and measure every variant of an ONNX file, and ship the fastest that holds its accuracy."""
+    """Find the best int8 file of an ONNX network by measuring, and ship it if it holds its accuracy."""
     from edgekd import prepare
+    from edgekd.compete import Timing
 
+    if (data is None) != allow_random_calibration:
+        raise BadInputError(
+            "--data is missing; expected real samples to calibrate and evaluate on (or, knowing that nothing is then "
+            "known of real inputs, --allow-random-calibration)"
+            if data is None
+            else "--data and --allow-random-calibration contradict each other; remove one"
+        )
     with console.progress() as listener:
         report, code = prepare.quantize_file(
             model,
@@ -39,6 +86,13 @@ def quantize(
             folder=out,
             limits=_limits(limit),
             calibration_samples=calibration_samples,
+            chosen=prepare.Search(
+                budget_seconds=time_budget,
+                max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
+                portable=portable,
+                saturation=saturation.value,
+            ),
+            timing=Timing(rounds=rounds, seconds=seconds, min_samples=min_samples),
             listener=listener,
         )
     _show(report, json_)
@@ -54,16 +108,34 @@ def validate(
     target: TargetOption = "x86-1t",
     baseline: Annotated[Path | None, typer.Option(help="An fp32 file to compare with.", show_default=False)] = None,
     limit: LimitOption = None,
+    isa: Annotated[
+        Isa | None,
+        typer.Option(help="Also run it under valgrind, as this CPU would, and compare.", show_default=False),
+    ] = None,
+    isa_samples: Annotated[int, typer.Option(min=1, help="Samples for --isa; valgrind is slow.")] = 200,
+    rounds: RoundsOption = 3,
+    seconds: SecondsOption = 1.0,
+    min_samples: MinSamplesOption = 350,
     json_: JsonOption = False,
 ) -> int:
     """Measure accuracy and latency of an ONNX file, and judge it against the target's budgets and --limit."""
     from edgekd import prepare
+    from edgekd.compete import Timing
 
     with console.progress() as listener:
         report, code = prepare.validate_file(
-            model, source=data, target=target, baseline=baseline, limits=_limits(limit), listener=listener
+            model,
+            source=data,
+            target=target,
+            baseline=baseline,
+            limits=_limits(limit),
+            isa_samples=isa_samples if isa else None,
+            timing=Timing(rounds=rounds, seconds=seconds, min_samples=min_samples),
+            listener=listener,
         )
     _show(report, json_)
+    if isa and not json_:
+        console.portability_line(report)
     return int(code)
 
 

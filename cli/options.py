@@ -1,9 +1,14 @@
 """Arguments and options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from edgekd.errors import BadInputError
+
+DATA_HELP = "An .npz with x in the network's own input layout and optional y, or a folder of class folders of images."
 
 
 def folder(text: str) -> Path:
@@ -19,6 +24,14 @@ def file(text: str) -> Path:
     if path.is_dir():
         raise typer.BadParameter(f"file '{text}' is a directory")
     return path
+
+
+def parse_bytes(text: str) -> int:
+    """`500MB`, `2GB` or plain bytes as a number. Raises BadInputError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)B?\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise BadInputError(f"'{text}' is no amount of memory; expected for example 500MB or 2GB")
+    return int(float(found[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[found[2].upper()])
 
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe TOML.", show_default=False)]
@@ -46,7 +59,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         "-d",
-        help="An .npz with x in the network's own input layout and optional y, or a folder of class folders of images.",
+        help=DATA_HELP,
         show_default=False,
     ),
 ]

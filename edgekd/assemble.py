@@ -35,6 +35,8 @@ def header(name: str, *, machine: Environment, target: Target, data: Mapping[str
         "teacher": None,
         "student": None,
         "export": None,
+        "qat": None,
+        "search": None,
         "variants": [],
         "gate": None,
         "timings": {},
@@ -66,9 +68,16 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
 
 def made(stages: Mapping[str, Stage]) -> dict[str, Any]:
     """The sections of the stages that ran, and how long each took."""
-    sections = {"teacher": "teacher", "student": "distill", "export": "export"}
+    sections = {"teacher": "teacher", "student": "distill", "export": "export", "qat": "qat"}
     results = {name: stages[stage].result for name, stage in sections.items() if stage in stages}
+    if "quantize" in stages:
+        results["search"] = searched(stages["quantize"].result)
     return results | {"timings": {name: stage.seconds for name, stage in stages.items()}}
+
+
+def searched(found: Mapping[str, Any], *, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """The section `search`: what was tried, and what to know of its data. found: a `Searched` as a mapping."""
+    return {key: value for key, value in found.items() if key != "built"} | {"warnings": list(warnings)}
 
 
 def judged(variants: Sequence[Mapping[str, Any]], verdict: gate.Gate) -> dict[str, Any]:

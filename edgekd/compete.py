@@ -1,21 +1,26 @@
 """One fp32 file and its variants: measured alike, judged alike, and the one that ships. No torch, no recipe."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekd import accuracy, gate, latency
+from edgekd import accuracy, fidelity, gate, kernels, latency
 from edgekd.errors import BadInputError
 from edgekd.progress import Listener, Progress, silent
 from edgekd.quantize import Built, Candidate, choose
-from edgekd.session import SessionOptions, check_inputs, facts, open_session, runner
+from edgekd.recorded import Recorded, record
+from edgekd.runner import check_inputs, run_all
+from edgekd.session import SessionOptions, facts, open_session
 
 BASELINE = "fp32"
 EVALUATION_BATCH = 64
+
+SATURATING = ("int8-u8s8", "int8-s8s8")
+"""Variants whose 16-bit sums can saturate on AVX2 where they are not made portable."""
 
 BATCH_DEPENDENT = "int8-dynamic"
 """Takes its ranges from whatever shares the batch, so it is scored as a device runs it: one sample at a time."""
@@ -43,13 +48,19 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One file's fate: measurements and verdict as JSON-ready mappings, and the reason it ships or does not."""
+    """One file's fate: measurements and verdict as JSON-ready mappings, and the reason it ships or does not.
+
+    description: how it was quantized. saturates: layers that can saturate on AVX2. kernels: what ONNX Runtime ran.
+    """
 
     name: str
     precision: str
     path: str | None
     size_bytes: int | None
     sha256: str | None
+    description: str
+    saturates: tuple[str, ...]
+    kernels: dict[str, Any] | None
     accuracy: dict[str, Any] | None
     latency: dict[str, Any] | None
     gate: dict[str, Any] | None
@@ -67,7 +78,7 @@ def measure(
     isa: str,
     listener: Listener = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy and latency of every file that was built: name -> {"accuracy", "latency", "error"}, JSON-ready.
+    """What is measured of every file: name -> {"accuracy", "latency", "kernels", "error"}, JSON-ready.
 
     The first file is the baseline: its predictions are what the others are compared with, and it must run. Another one
     that does not load, or whose outputs are not finite, has only its "error". Latency comes before accuracy, which
@@ -100,18 +111,30 @@ def measure(
     for name, found in scored.items():
         error = found if isinstance(found, str) else None
         accuracy_ = None if isinstance(found, str) else asdict(found)
-        results[name] = {"accuracy": accuracy_, "latency": asdict(timed[name]), "error": error}
+        ran = _kernels(sound[name], inputs, options, batch=timing.batch_size)
+        results[name] = {"accuracy": accuracy_, "latency": asdict(timed[name]), "kernels": ran, "error": error}
     return results
+
+
+def _kernels(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, batch: int) -> dict[str, Any]:
+    """What ran, as facts and in a sentence; without the nodes, which `edgekd.kernels.profile` lists."""
+    ran = kernels.profile(path, inputs, options, batch=batch)
+    return {key: value for key, value in asdict(ran).items() if key != "nodes"} | {"sentence": kernels.sentence(ran)}
 
 
 def why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> str | None:
     """Why the file cannot compete: it does not load, or does not run on one sample. None where it can."""
     try:
-        session = open_session(path, options)
-        accuracy.predictions(runner(session, facts(session, path))(inputs[:1]))
+        fidelity.compare_recorded(_recorded(path, inputs[:1], options), None)
     except BadInputError as err:
         return str(err)
     return None
+
+
+def _recorded(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, one_by_one: bool = False) -> Recorded:
+    session = open_session(path, options)
+    known = facts(session, path)
+    return record(run_all(session, known), inputs, batch_size=1 if one_by_one else known.shape[0] or EVALUATION_BATCH)
 
 
 def score(
@@ -129,29 +152,25 @@ def score(
         BadInputError: the first file's outputs are faulty.
     """
     results: dict[str, accuracy.Accuracy | str] = {}
-    reference: npt.NDArray[np.int64] | None = None
+    reference: Recorded | None = None
     for index, (name, path) in enumerate(paths.items()):
         listener(Progress(stage="accuracy", done=index, total=len(paths), note=name))
-        session = open_session(path, options)
-        batch_size = 1 if name == BATCH_DEPENDENT else EVALUATION_BATCH
         try:
-            outputs = accuracy.evaluate(runner(session, facts(session, path)), inputs, batch_size=batch_size)
-            predicted = accuracy.predictions(outputs)
+            file = _recorded(path, inputs, options, one_by_one=name == BATCH_DEPENDENT)
+            results[name] = accuracy.assess(
+                file,
+                reference=reference,
+                labels=samples.labels,
+                classes=samples.classes,
+                teacher_predictions=samples.teacher_predictions,
+                isa=isa,
+            )
         except BadInputError as err:
             if reference is None:
                 raise
             results[name] = str(err)
             continue
-        results[name] = accuracy.measure(
-            outputs,
-            labels=samples.labels,
-            classes=samples.classes or tuple(str(k) for k in range(outputs.shape[-1])),
-            teacher_predictions=samples.teacher_predictions,
-            fp32_predictions=predicted if reference is None else reference,
-            is_fp32=reference is None,
-            isa=isa,
-        )
-        reference = predicted if reference is None else reference
+        reference = reference or file
     listener(Progress(stage="accuracy", done=len(paths), total=len(paths)))
     return results
 
@@ -188,6 +207,9 @@ def judge(
             path=b.path,
             size_bytes=b.size_bytes,
             sha256=b.sha256,
+            description=b.description,
+            saturates=b.saturates,
+            kernels=measured.get(b.name, {}).get("kernels"),
             accuracy=measured.get(b.name, {}).get("accuracy"),
             latency=measured.get(b.name, {}).get("latency"),
             gate=asdict(verdicts[b.name]) if b.name in verdicts else None,
@@ -201,8 +223,8 @@ def judge(
 
 
 def _absent(name: str, reason: str) -> Variant:
-    nothing = dict.fromkeys(("path", "size_bytes", "sha256", "accuracy", "latency", "gate"))
-    return Variant(name=name, precision=name, selected=False, reason=reason, **nothing)
+    nothing = dict.fromkeys(("path", "size_bytes", "sha256", "kernels", "accuracy", "latency", "gate"))
+    return Variant(name=name, precision=name, selected=False, reason=reason, description="", saturates=(), **nothing)
 
 
 def _candidate(name: str, measured: Mapping[str, Any], verdict: gate.Gate) -> Candidate:
@@ -214,13 +236,41 @@ def _candidate(name: str, measured: Mapping[str, Any], verdict: gate.Gate) -> Ca
         verdict=verdict.verdict,
         p50_ms=timed["p50_ms"],
         round_p50_ms=rounds,
-        quality=scored["top1"] if scored["labelled"] else scored["agreement_fp32"],
+        quality=_quality(scored),
         failed_checks=() if verdict.verdict == "pass" else failed,
     )
 
 
-def allowed(wanted: Sequence[str], precisions: Sequence[str], target: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The variants to build, and those left out because the target does not run them, with the reason."""
-    build = tuple(name for name in wanted if name in precisions)
-    reason = f"not built: target {target} does not run it (it runs {', '.join(precisions)})"
-    return build, {name: reason for name in wanted if name not in precisions}
+def _quality(scored: Mapping[str, Any]) -> float:
+    """What tells files of equal speed apart: top-1, else agreement with fp32, else closeness to it."""
+    if scored["labelled"]:
+        return float(scored["top1"])
+    agreement = scored["agreement_fp32"]
+    return float(agreement if agreement is not None else scored["sqnr_db"] or 0.0)
+
+
+def allowed(
+    wanted: Sequence[str], precisions: Sequence[str], target: str, *, isa: str | None = None, portable: bool = True
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The variants to build, and those left out because the target does not run them, with the reason.
+
+    isa: the target's; portable: whether files are made so that they do not saturate there.
+    """
+    runs = [name for name in precisions if portable or isa != "avx2" or name not in SATURATING]
+    build = tuple(name for name in wanted if name in runs)
+    reason = f"not built: target {target} does not run it (it runs {', '.join(runs)})"
+    return build, {name: reason for name in wanted if name not in runs}
+
+
+def tolerable_drop(limits: Mapping[str, float]) -> float:
+    """The accuracy that a variant may lose: what the gate's limits say, else the usual point."""
+    allowed_drops = [limits[name] for name in ("max_top1_drop",) if name in limits]
+    allowed_drops += [1 - limits[name] for name in ("min_agreement",) if name in limits]
+    return min(allowed_drops, default=0.01)
+
+
+def with_session_key(options: SessionOptions, *, portable: bool, saturation: str) -> SessionOptions:
+    """The options that a device needs for files which are portable by `session.x64quantprecision` alone."""
+    if not portable or saturation != "session-key":
+        return options
+    return replace(options, session_config={**options.session_config, "session.x64quantprecision": "1"})

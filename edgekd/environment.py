@@ -19,6 +19,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "torch",
     "onnxscript",
+    "torchao",
     "safetensors",
     "pillow",
     "jinja2",

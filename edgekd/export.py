@@ -17,7 +17,8 @@ from edgekd import __version__
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.network import Network
-from edgekd.session import METADATA_KEY, SessionOptions, facts, first_line, open_session, runner
+from edgekd.runner import runner
+from edgekd.session import METADATA_KEY, SessionOptions, facts, first_line, open_session
 
 BATCHES = (1, 2, 7)
 """Batch sizes compared with torch: an exporter that froze the batch passes one of them only."""
@@ -57,7 +58,8 @@ class _Deployed(nn.Module):
         self.network, self.nhwc = network, nhwc
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.network(pixels.permute(0, 3, 1, 2) if self.nhwc else pixels)
+        # Contiguous: else torch writes a pooling of a channels-last tensor as seven nodes instead of one.
+        logits: Tensor = self.network(pixels.permute(0, 3, 1, 2).contiguous() if self.nhwc else pixels)
         return logits
 
 

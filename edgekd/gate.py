@@ -10,7 +10,7 @@ from edgekd.recheck import number, objects, part, trusted_variant
 from edgekd.statistics import P99_MIN_SAMPLES
 
 Verdict = Literal["pass", "inconclusive", "fail"]
-Section = Literal["accuracy", "latency", "file"]
+Section = Literal["accuracy", "latency", "file", "portability"]
 
 EXIT_CODES: dict[Verdict, ExitCode] = {
     "pass": ExitCode.PASS,
@@ -27,7 +27,7 @@ class Rule:
     section: Section
     metric: str
     interval: str | None
-    unit: Literal["ms", "bytes", "fraction"]
+    unit: Literal["ms", "bytes", "fraction", "dB"]
     at_most: bool
 
 
@@ -43,12 +43,24 @@ RULES: dict[str, Rule] = {
     "min_agreement": Rule(
         section="accuracy", metric="agreement_teacher", interval="agreement_teacher", unit="fraction", at_most=False
     ),
+    "min_isa_agreement": Rule(
+        section="portability", metric="top1_agreement", interval=None, unit="fraction", at_most=False
+    ),
+    "min_sqnr_db": Rule(section="accuracy", metric="sqnr_db", interval=None, unit="dB", at_most=False),
 }
 # Where no teacher was given, agreement with the fp32 file stands in.
 AGREEMENT_FP32 = Rule(
     section="accuracy", metric="agreement_fp32", interval="agreement_fp32", unit="fraction", at_most=False
 )
-MORE = {"latency": "measure longer", "accuracy": "test on more samples", "file": "measure again"}
+SIGNED = {"top1_drop": 1.0, "sqnr_db": 200.0}
+"""Metrics that may be negative, and the largest magnitude that they can have."""
+
+MORE = {
+    "latency": "measure longer",
+    "accuracy": "test on more samples",
+    "file": "measure again",
+    "portability": "compare more samples",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +95,7 @@ def judge(
     size_bytes: int | None,
     limits: Mapping[str, float],
     sources: Mapping[str, str],
+    portability: Mapping[str, Any] | None = None,
 ) -> Gate:
     """Each limit as a check, and the worst of their verdicts.
 
@@ -94,6 +107,7 @@ def judge(
         size_bytes: size of the ONNX file.
         limits: name -> limit, in the unit its name says.
         sources: name -> "recipe" or "target", one for each limit.
+        portability: the outputs on another instruction set beside the machine's own, None where not compared.
 
     Raises:
         BadInputError: a limit is unknown or no number, or a measurement is impossible (negative, text, outside its
@@ -104,6 +118,7 @@ def judge(
         "accuracy": accuracy,
         "latency": latency,
         "file": {"size_bytes": size_bytes},
+        "portability": portability,
     }
     checks = tuple(
         _check(name, limit=known[name], source=sources[name], measured=measured) for name in RULES if name in known
@@ -159,6 +174,7 @@ def rejudge(report: Mapping[str, Any], *, limits: Mapping[str, float] | None = N
         accuracy=variant["accuracy"],
         latency=variant["latency"],
         size_bytes=variant.get("size_bytes"),
+        portability=part(variant, "portability"),
         limits={name: limit for name, (limit, _) in merged.items()},
         sources={name: source for name, (_, source) in merged.items()},
     )
@@ -223,8 +239,8 @@ def _measurement(rule: Rule, numbers: Mapping[str, Any]) -> tuple[float | None, 
 
 
 def _possible(rule: Rule, value: float) -> bool:
-    if rule.metric == "top1_drop":
-        return -1 <= value <= 1
+    if rule.metric in SIGNED:
+        return abs(value) <= SIGNED[rule.metric]
     return 0 <= value <= 1 if rule.unit == "fraction" else value > 0
 
 

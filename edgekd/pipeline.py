@@ -7,7 +7,7 @@ in the run folder under the hash of all that it depends on, so that the same com
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,8 +19,7 @@ from edgekd.data import Samples
 from edgekd.errors import ExitCode
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, announced, silent
-from edgekd.quantize import Built, build_variants
-from edgekd.quantize.build import describe_file
+from edgekd.quantize import Built, describe_file, search
 from edgekd.recipe import Recipe, dump
 from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-STAGES = ("teacher", "distill", "export", "quantize", "validate")
+STAGES = ("teacher", "distill", "export", "qat", "quantize", "validate")
 """The stages that are kept; gate, report and bundle follow in well under a second and are made every time."""
 
 QUIET = ("teacher", "export")
@@ -118,7 +117,8 @@ def plan(recipe: Recipe, *, folder: Path, until: str | None = None) -> tuple[Ste
     """The stages up to `until` and whether each is already there; reads, and writes nothing."""
     this = _Run(recipe, folder, silent, dry=True)
     wanted = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    names = [name for name in wanted if name != "teacher" or recipe.teacher is not None]
+    absent = {"teacher": recipe.teacher is None, "qat": not recipe.quantize.qat}
+    names = [name for name in wanted if not absent.get(name, False)]
     for name in names:
         try:
             getattr(this, name)()
@@ -143,7 +143,12 @@ class _Run:
         self.store = Store(folder)
         self.target = targets.load(recipe.validate_.target)
         self.environment = environment.describe()
-        self.options = options_for(self.target, cores=self.environment.cores_granted)
+        quantize = recipe.quantize
+        options = options_for(self.target, cores=self.environment.cores_granted)
+        self.options = compete.with_session_key(options, portable=quantize.portable, saturation=quantize.saturation)
+        self.limits, self.limit_sources = gate.merge_limits(
+            recipe.gate.model_dump(exclude_none=True), self.target.budgets.model_dump(exclude_none=True)
+        )
         self.stages: dict[str, Stage] = {}
         self.cached: list[str] = []
         settings.check_models(recipe)
@@ -244,28 +249,77 @@ class _Run:
 
     def quantize(self) -> list[Built]:
         exported = self.export()
-        chosen = self.recipe.quantize
-        names, _ = compete.allowed(chosen.variants, self.target.precisions, self.target.name)
+        names, _ = self.variants()
+        wanted = settings.wanted(self.recipe, variants=names, limits=self.limits)
 
-        def work() -> tuple[list[dict[str, Any]], list[Path]]:
-            built = build_variants(
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            samples = self.data.calibration
+            found = search(
                 self.folder / "model.onnx",
-                self.inputs(self.data.calibration),
-                names=names,
+                self.inputs(samples),
+                self.options,
+                wanted=wanted,
                 folder=self.folder / "variants",
-                input_name=exported["input_name"],
-                per_channel=chosen.per_channel,
-                calibration_method=chosen.calibration_method,
+                labels=samples.labels,
                 listener=self.listener,
             )
-            return [asdict(b) for b in built], [self.folder / "variants" / b.path for b in built if b.path]
+            return asdict(found), [self.folder / "variants" / b.path for b in found.built if b.path]
 
-        versions = self.versions("onnx", "onnxruntime", "onnxruntime-gpu")
-        key = key_of("quantize", versions, exported["sha256"], chosen.model_dump(), names, self.data.content_hash)
-        built = [Built(**one) for one in self.stage("quantize", key, work)]
+        parts = [exported["sha256"], asdict(wanted), self.data.content_hash, self.data.index_hash]
+        key = key_of("quantize", self.versions("onnx", "onnxruntime", "onnxruntime-gpu"), self.conditions(), parts)
+        built = [Built(**one) for one in self.stage("quantize", key, work)["built"]]
         # Paths relative to the run folder, as the report states them.
-        moved = [Built(**{**asdict(b), "path": b.path and f"variants/{b.path}"}) for b in built]
+        moved = [replace(b, path=b.path and f"variants/{b.path}") for b in built]
+        tuned = self.qat()
+        if tuned is not None:
+            words = (
+                f"{tuned['weight_bits']}-bit weights trained with the rounding, {tuned['settings']['epochs']} epochs"
+            )
+            made = describe_file("int8-qat", self.folder / "variants" / "int8-qat.onnx", description=words)
+            moved.append(replace(made, path=f"variants/{made.path}"))
         return [describe_file("fp32", self.folder / "model.onnx"), *moved]
+
+    def qat(self) -> dict[str, Any] | None:
+        """The student fine-tuned with fake quantization, where the recipe asks for it and the target runs it."""
+        chosen = self.recipe.quantize
+        if not chosen.qat:
+            return None
+        student = self.distill()
+        path = self.folder / "variants" / "int8-qat.onnx"
+        asked = [chosen.qat_epochs, chosen.qat_learning_rate, chosen.qat_weight_bits, chosen.portable]
+        parts = [student["sha256"], asked, self.recipe.export.model_dump()]
+        key = key_of(
+            "qat", self.versions("torch", "torchao", "onnx", "onnxscript", "onnxruntime"), parts, self.weights_key
+        )
+
+        def work() -> tuple[dict[str, Any], list[Path]]:
+            from edgekd.distill import Method
+            from edgekd.training import quantized
+
+            made = quantized(
+                self.recipe,
+                self.data,
+                weights=self.folder / student["weights"],
+                method=Method(**student["method"]),
+                folder=self.folder,
+                path=path,
+                key=key,
+                listener=self.listener,
+            )
+            return made, [path]
+
+        return self.stage("qat", key, work)
+
+    def variants(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Those to build, and those left out with the reason."""
+        target, chosen = self.target, self.recipe.quantize
+        return compete.allowed(
+            chosen.variants, target.precisions, target.name, isa=target.isa, portable=chosen.portable
+        )
+
+    def conditions(self) -> list[Any]:
+        """Where and how files are timed: another machine or session finds another best."""
+        return [self.options.as_dict(), environment.fingerprint(self.environment)]
 
     def validate(self) -> dict[str, Any]:
         built = self.quantize()
@@ -284,16 +338,14 @@ class _Run:
                 built, samples, self.options, folder=self.folder, timing=timing, isa=isa, listener=listener
             ), []
 
-        machine = environment.fingerprint(self.environment)
-        parts = [[b.sha256 for b in built], asdict(timing), self.options.as_dict(), machine]
+        parts = [[b.sha256 for b in built], asdict(timing), self.conditions()]
         return self.stage("validate", key_of("validate", __version__, parts, self.weights_key), work)
 
     def judge(self) -> tuple[tuple[compete.Variant, ...], gate.Gate]:
-        limits, sources = gate.merge_limits(
-            self.recipe.gate.model_dump(exclude_none=True), self.target.budgets.model_dump(exclude_none=True)
+        _, left_out = self.variants()
+        return compete.judge(
+            self.quantize(), self.validate(), limits=self.limits, sources=self.limit_sources, left_out=left_out
         )
-        _, left_out = compete.allowed(self.recipe.quantize.variants, self.target.precisions, self.target.name)
-        return compete.judge(self.quantize(), self.validate(), limits=limits, sources=sources, left_out=left_out)
 
     def header(self, origin: str, overrides: tuple[str, ...]) -> dict[str, Any]:
         facts = assemble.data_facts(self.data)

@@ -7,7 +7,7 @@ from typing import Any
 from edgekd.errors import BadInputError
 from edgekd.statistics import latency_quantiles, wilson
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # 1 ns, the resolution of the clock, in ms; also room for a summary rounded to 6 decimals.
 TOLERANCE = 1e-6
 

@@ -1,6 +1,7 @@
 """What a recipe says, as the stages take it: its data, teacher, method and settings."""
 
 import math
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from edgekd import compete, data, models
 from edgekd.data import Dataset
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
+from edgekd.quantize import Wanted
 from edgekd.recipe import Recipe
 from edgekd.recipe.distill import Distill
 from edgekd.recipe.schema import Teacher
@@ -101,6 +103,21 @@ def teacher_facts(recipe: Recipe, dataset: Dataset) -> "TeacherFacts":
         model=recipe.teacher.model,
         sha256=sha256(teacher_weights(recipe.teacher)),
         device=pixels.choose_device(recipe.distill.device),
+    )
+
+
+def wanted(recipe: Recipe, *, variants: tuple[str, ...], limits: Mapping[str, float]) -> Wanted:
+    """What the search for variants may do. limits: the gate's, which say how much accuracy may be lost."""
+    chosen = recipe.quantize
+    return Wanted(
+        variants=variants,
+        method=None if chosen.calibration_method == "auto" else chosen.calibration_method,
+        per_channel=None if chosen.per_channel == "auto" else chosen.per_channel,
+        portable=chosen.portable,
+        saturation=chosen.saturation,
+        tolerable_drop=compete.tolerable_drop(limits),
+        budget_seconds=chosen.time_budget,
+        max_memory_bytes=chosen.max_memory_bytes,
     )
 
 

@@ -4,7 +4,17 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-Precision = Literal["fp32", "fp16", "int8-u8s8", "int8-s8s8", "int8-u8u8", "int8-u8s8-7bit", "int8-dynamic"]
+Precision = Literal[
+    "fp32",
+    "fp16",
+    "int8-u8s8",
+    "int8-s8s8",
+    "int8-u8u8",
+    "int8-u8s8-7bit",
+    "int8-dynamic",
+    "int8-weight-only",
+    "int4-weight-only",
+]
 
 
 class Table(BaseModel):

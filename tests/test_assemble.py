@@ -30,7 +30,11 @@ def test_a_header_holds_every_section_that_a_report_must_have(dataset: Dataset) 
 
 def test_stages_that_did_not_run_have_no_section() -> None:
     stages = {name: Stage(key="k", result={"of": name}, outputs={}, seconds=1.5) for name in ("distill", "quantize")}
-    assert assemble.made(stages) == {"student": {"of": "distill"}, "timings": {"distill": 1.5, "quantize": 1.5}}
+    assert assemble.made(stages) == {
+        "student": {"of": "distill"},
+        "search": {"of": "quantize", "warnings": []},
+        "timings": {"distill": 1.5, "quantize": 1.5},
+    }
 
 
 @pytest.mark.parametrize(("count", "bundled"), [(3, [0, 1, 2]), (31, list(range(0, 31, 2)))])

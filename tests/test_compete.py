@@ -10,8 +10,7 @@ import pytest
 
 from edgekd import compete
 from edgekd.errors import BadInputError, EnvironmentFault
-from edgekd.quantize import Built
-from edgekd.quantize.build import describe_file
+from edgekd.quantize import Built, describe_file
 from edgekd.session import SessionOptions
 
 MakeNet = Callable[..., Path]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from edgekd import deploy
 from edgekd.errors import BadInputError
 from edgekd.network import Card, Network, build, save
-from edgekd.session import SessionOptions, facts, open_session, runner
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, facts, open_session
 
 OWN = """
 from torch import nn

@@ -15,7 +15,8 @@ from edgekd import models
 from edgekd.errors import BadInputError
 from edgekd.export import Exported, describe_preprocessing, export, to_layout
 from edgekd.network import Network
-from edgekd.session import SessionOptions, facts, open_session, runner
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, facts, open_session
 
 Images = np.ndarray
 SIZE = 12

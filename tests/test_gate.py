@@ -76,7 +76,7 @@ def report(**changes: Any) -> dict[str, Any]:
     checks = [asdict(check) for check in judged(LOOSE).checks]
     selected = {"name": "int8-u8s8", "size_bytes": 1_000, "accuracy": ACCURACY, "latency": LATENCY, "selected": True}
     other = {"name": "fp32", "size_bytes": 9_000, "accuracy": None, "latency": None, "selected": False}
-    whole = {"schema_version": 2, "variants": [other, {**selected, **changes}], "gate": {"checks": checks}}
+    whole = {"schema_version": 3, "variants": [other, {**selected, **changes}], "gate": {"checks": checks}}
     loaded: dict[str, Any] = json.loads(json.dumps(whole))
     return loaded
 
@@ -324,13 +324,13 @@ def test_a_confusion_matrix_that_is_none_is_refused(confusion: Any) -> None:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ({}, "schema_version None; expected 2"),
-        ({"schema_version": 1}, "schema_version 1; expected 2"),
-        ({"schema_version": 2}, "variants is NoneType; expected a list"),
-        ({"schema_version": 2, "variants": []}, "0 selected variants of 0; expected 1"),
-        ({"schema_version": 2, "variants": [{"selected": True}] * 2}, "2 selected variants of 2"),
-        ({"schema_version": 2, "variants": [{"selected": True, "latency": 3}]}, "latency is int; expected an object"),
-        ({"schema_version": 2, "variants": [None]}, "variants is list; expected a list of objects"),
+        ({}, "schema_version None; expected 3"),
+        ({"schema_version": 1}, "schema_version 1; expected 3"),
+        ({"schema_version": 3}, "variants is NoneType; expected a list"),
+        ({"schema_version": 3, "variants": []}, "0 selected variants of 0; expected 1"),
+        ({"schema_version": 3, "variants": [{"selected": True}] * 2}, "2 selected variants of 2"),
+        ({"schema_version": 3, "variants": [{"selected": True, "latency": 3}]}, "latency is int; expected an object"),
+        ({"schema_version": 3, "variants": [None]}, "variants is list; expected a list of objects"),
     ],
 )
 def test_a_report_without_one_selected_variant_is_refused(broken: dict[str, Any], message: str) -> None:

@@ -58,7 +58,7 @@ def test_a_run_keeps_what_did_not_change_and_makes_the_rest_again(recipe: Recipe
     assert first.exit_code in (ExitCode.PASS, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
     assert first.cached == () and first.folder == folder
     assert list(dict.fromkeys(p.stage for p in said)) == [
-        "distill", "export", "quantize", "latency", "accuracy", "report"
+        "distill", "export", "quantize", "calibrate", "latency", "accuracy", "report"
     ]  # fmt: skip
     assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(first.report))
     assert load(folder / "recipe.lock.toml") == recipe

@@ -203,13 +203,6 @@ def test_grey_pictures_without_an_axis_for_it_fit_either_layout(tmp_path: Path) 
         assert found.inputs.shape == (5, *shape[1:])
 
 
-def test_class_names_come_from_the_network_first_then_from_the_data(tmp_path: Path) -> None:
-    np.savez(tmp_path / "named.npz", x=np.zeros((5, 6, 7, 1), dtype=np.uint8), classes=np.array(["a", "b"]))
-    given: dict[str, Any] = {"shape": (None, 6, 7, 1), "dtype": "uint8", "layout": None}
-    assert samples_for_model(tmp_path / "named.npz", classes=None, **given).classes == ("a", "b")
-    assert samples_for_model(tmp_path / "named.npz", classes=("c", "d"), **given).classes == ("c", "d")
-
-
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault
-from edgekd.session import SessionOptions, create_session, facts, import_onnxruntime, runner
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, create_session, facts, import_onnxruntime
 
 Clock = Callable[[], int]
 """Nanoseconds from any origin, never going back."""

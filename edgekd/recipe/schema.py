@@ -11,13 +11,24 @@ from pydantic import Field, model_validator
 from edgekd.recipe.distill import Distill
 from edgekd.recipe.section import Options, Section
 
-Precision = Literal["fp16", "int8-u8s8", "int8-s8s8", "int8-u8u8", "int8-u8s8-7bit", "int8-dynamic"]
+Precision = Literal[
+    "fp16",
+    "int8-u8s8",
+    "int8-s8s8",
+    "int8-u8u8",
+    "int8-u8s8-7bit",
+    "int8-dynamic",
+    "int8-weight-only",
+    "int4-weight-only",
+]
 ALL_PRECISIONS: tuple[Precision, ...] = (
     "int8-u8s8",
     "int8-u8s8-7bit",
     "int8-u8u8",
     "int8-s8s8",
     "int8-dynamic",
+    "int8-weight-only",
+    "int4-weight-only",
     "fp16",
 )
 
@@ -148,13 +159,62 @@ class Quantize(Section):
         description="Variants to build, measure and let compete with fp32. Default: all; what the target does not run "
         "is left out and named.",
     )
-    per_channel: bool = Field(
-        default=True, description="One weight scale a channel. Default true: depthwise nets need it."
+    per_channel: bool | Literal["auto"] = Field(
+        default="auto",
+        description="One weight scale a channel (true), a tensor (false), or `auto`: a channel, unless a tensor is "
+        "measured to be faster and accurate enough. Default auto.",
     )
-    calibration_method: Literal["minmax", "percentile", "entropy"] = Field(
-        default="minmax",
-        description="How activation ranges are taken from calibration data. Default minmax: ONNX Runtime's.",
+    calibration_method: Literal["auto", "minmax", "percentile", "entropy", "mse"] = Field(
+        default="auto",
+        description="How activation ranges are taken from calibration data; `auto` tries all four and keeps the one "
+        "whose outputs are closest to fp32's. Default auto.",
     )
+    portable: bool = Field(
+        default=True,
+        description="Whether int8 files must compute the same on x86 CPUs without VNNI, whose 16-bit sums can "
+        "saturate. Default true: a file that is right on one CPU only is not shipped unasked.",
+    )
+    saturation: Literal["safe", "7bit", "u8u8", "session-key", "refuse"] = Field(
+        default="safe",
+        description="What is done to a layer that can saturate, with `portable`: `safe` gives each channel the "
+        "headroom it needs, `7bit` and `u8u8` change such layers' weights, `session-key` sets "
+        "session.x64quantprecision (slower with VNNI) in the bundle, `refuse` builds no such file. Default safe.",
+    )
+    time_budget: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds that the search for the best variants may take; the best so far is kept. Default 300.",
+    )
+    max_memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that calibration may take beside the network, bytes. Default: what 32 images take, at "
+        "most 1 GB.",
+    )
+
+    qat: bool = Field(
+        default=False,
+        description="Also fine-tune the student with fake quantization, its teacher still attached, and let the result "
+        "compete as `int8-qat` (needs `edgekd[qat]`). Default false: it takes qat_epochs of training.",
+    )
+    qat_epochs: int = Field(default=3, ge=1, description="Epochs of that fine-tuning. Default 3.")
+    qat_learning_rate: float = Field(
+        default=1e-3, gt=0, description="Its learning rate at the start; it falls to 0 along a cosine. Default 1e-3."
+    )
+    qat_weight_bits: Literal[4, 8] = Field(
+        default=8, description="Bits of its weights; 4 are stored in 8, for networks whose size is not the point."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        tuned = {"qat_epochs", "qat_learning_rate", "qat_weight_bits"} & self.model_fields_set
+        if tuned and not self.qat:
+            raise ValueError(f"{sorted(tuned)[0]} is set, and qat = false; set qat = true or remove it")
+        if not self.portable and "saturation" in self.model_fields_set:
+            raise ValueError(
+                f"saturation = '{self.saturation}' is what makes a file portable, and portable = false; remove one"
+            )
+        return self
 
 
 class Validate(Section):
@@ -204,6 +264,17 @@ class Gate(Section):
         ge=0,
         le=1,
         description="Share of test images on which the file and the teacher agree (fp32 where there is no teacher).",
+    )
+    min_isa_agreement: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of samples with the same class on a CPU without VNNI; measured by `validate --isa avx2`.",
+    )
+    min_sqnr_db: float | None = Field(
+        default=None,
+        description="Signal to quantization noise of the worst output against the fp32 file's, decibels; for networks "
+        "that tell no classes apart.",
     )
 
 

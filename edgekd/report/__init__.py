@@ -30,6 +30,8 @@ REQUIRED: dict[str, tuple[type, ...]] = {
     "teacher": OPTIONAL,
     "student": OPTIONAL,
     "export": OPTIONAL,
+    "qat": OPTIONAL,
+    "search": OPTIONAL,
     "variants": LIST,
     "gate": OBJECT,
     "timings": OBJECT,

@@ -8,9 +8,17 @@ from edgekd.errors import EnvironmentFault
 from edgekd.report.charts import latency_spread, teacher_entropy, training_curves
 from edgekd.report.confusion import class_rows, confusion
 from edgekd.report.facts import Fact, flatten, machine, method
-from edgekd.report.rows import check_rows, chosen, headline, is_labelled, label, mark, variant_rows
+from edgekd.report.quantization import (
+    decision_rows,
+    kernel_facts,
+    portability,
+    remarks,
+    schemes,
+    search_sentence,
+)
+from edgekd.report.rows import VariantRow, check_rows, chosen, headline, label, mark, measures, variant_rows
 from edgekd.report.tradeoff import accuracy_against_latency
-from edgekd.report.wording import DASH, WORDS, fixed, interval, milliseconds, percent, size
+from edgekd.report.wording import DASH, WORDS, decibels, fixed, interval, milliseconds, percent, size
 
 Report = Mapping[str, Any]
 CHARTS = (accuracy_against_latency, latency_spread, training_curves, teacher_entropy)
@@ -56,9 +64,12 @@ def _view(report: Report) -> dict[str, Any]:
         "checks": check_rows(report["gate"]),
         "variants": variant_rows(report),
         "mark": mark(report),
-        "measure": "Top-1" if is_labelled(report) else "Agrees with fp32",
+        "measures": measures(report),
         "confusion": confusion(accuracy),
         "classes": class_rows(accuracy),
+        "search": search_sentence(report),
+        "decisions": decision_rows(report),
+        "remarks": remarks(report),
         "sections": _sections(report),
     }
 
@@ -70,14 +81,23 @@ def _tiles(report: Report, variant: Mapping[str, Any] | None) -> list[tuple[str,
     row = next(row for row in variant_rows(report) if row.name == variant["name"])
     accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
     n = f"n = {accuracy['n']:,}" if accuracy else ""
-    name = "Top-1 accuracy" if is_labelled(report) else "Agrees with fp32"
     load = f"loads in {milliseconds(latency['load_ms'])}" if latency else ""
     return [
-        (name, row.accuracy, f"{row.accuracy_interval} {n}".strip()),
+        _quality_tile(report, row, n),
         ("Median latency", row.p50, f"{row.p50_interval} p90 {row.p90}".strip() if latency else ""),
         ("File size", row.size, load),
         ("Against fp32", row.speedup, "median of fp32 / median of this"),
     ]
+
+
+def _quality_tile(report: Report, row: VariantRow, n: str) -> tuple[str, str, str]:
+    """Accuracy; without labels agreement and SQNR, or SQNR alone of outputs that decide nothing."""
+    measure, second = measures(report)
+    if measure == "Top-1":
+        return "Top-1 accuracy", row.accuracy, f"{row.accuracy_interval} {n}".strip()
+    if row.accuracy == DASH:
+        return f"{second} against fp32", row.drop, n
+    return measure, row.accuracy, f"{row.accuracy_interval} {n}, {second} {row.drop}".strip()
 
 
 def _proxy(target: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -113,6 +133,10 @@ def _sections(report: Report) -> list[tuple[str, list[Fact]]]:
         ("Teacher", flatten(report["teacher"])),
         ("Student", flatten(report["student"])),
         ("Export", flatten(report["export"])),
+        ("Quantization-aware distillation", flatten(report["qat"])),
+        ("How each variant was quantized", schemes(report)),
+        ("Portability: 16-bit sums on CPUs without VNNI", portability(report)),
+        ("Kernels that ran", kernel_facts(report)),
         ("Accuracy of every variant", _accuracy_facts(report)),
         ("Latency, memory and start-up of every variant", _latency_facts(report)),
         ("Environment", flatten(report["environment"])),
@@ -132,17 +156,14 @@ def _accuracy_facts(report: Report) -> list[Fact]:
         "agreement_teacher": "agreement with the teacher",
         "agreement_fp32": "agreement with fp32",
     }
-    return [
-        (
-            variant["name"],
-            ", ".join(
-                f"{name} {percent(accuracy[key])}" for key, name in names.items() if accuracy.get(key) is not None
-            )
-            + f", n = {accuracy['n']:,}",
-        )
-        for variant in report["variants"]
-        if (accuracy := variant["accuracy"])
-    ]
+    facts = []
+    for variant in report["variants"]:
+        if accuracy := variant["accuracy"]:
+            parts = [f"{name} {percent(accuracy[key])}" for key, name in names.items() if accuracy.get(key) is not None]
+            sqnr = accuracy.get("sqnr_db")
+            parts += [] if sqnr is None else [f"SQNR against fp32 {decibels(sqnr)}"]
+            facts.append((variant["name"], ", ".join([*parts, f"n = {accuracy['n']:,}"])))
+    return facts
 
 
 def _latency_facts(report: Report) -> list[Fact]:

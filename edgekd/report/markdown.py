@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.report.facts import machine, method
-from edgekd.report.rows import CheckRow, VariantRow, check_rows, chosen, headline, is_labelled, mark, variant_rows
+from edgekd.report.quantization import remarks, saturation, search_sentence
+from edgekd.report.rows import CheckRow, VariantRow, check_rows, chosen, headline, mark, measures, variant_rows
 from edgekd.report.wording import DASH, WORDS, fixed, percent, plural
 
 ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
@@ -18,11 +19,10 @@ def render(report: Mapping[str, Any]) -> str:
     rows = variant_rows(report)
     lines = [f"## {ICONS[verdict]} {WORDS[verdict]}: {escape(headline(report))}", ""]
     lines += _gate_table(check_rows(report["gate"])[:MOST_ROWS])
-    measure = "Top-1" if is_labelled(report) else "Agrees with fp32"
-    lines += _variant_table(rows[:MOST_ROWS], measure=measure, mark=mark(report))
+    lines += _variant_table(rows[:MOST_ROWS], measures=measures(report), mark=mark(report))
     if len(rows) > MOST_ROWS:
         lines += ["", f"… and {plural(len(rows) - MOST_ROWS, 'variant')} more in report.html."]
-    lines += ["", _student_line(report), "", _footnote(report)]
+    lines += ["", _student_line(report), "", *_quantization_lines(report), _footnote(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -49,7 +49,7 @@ def _gate_table(rows: list[CheckRow]) -> list[str]:
     ]
 
 
-def _variant_table(rows: list[VariantRow], *, measure: str, mark: str) -> list[str]:
+def _variant_table(rows: list[VariantRow], *, measures: tuple[str, str], mark: str) -> list[str]:
     cells = [
         (
             f"{row.name} ← {mark}" if row.selected else row.name,
@@ -62,7 +62,7 @@ def _variant_table(rows: list[VariantRow], *, measure: str, mark: str) -> list[s
         )
         for row in rows
     ]
-    header = ("Variant", "Size", measure, "Drop", "p50", "Speed-up", "Result")
+    header = ("Variant", "Size", *measures, "p50", "Speed-up", "Result")
     return _table(header, cells, numeric=(1, 2, 3, 4, 5))
 
 
@@ -81,6 +81,18 @@ def _student_line(report: Mapping[str, Any]) -> str:
     if teacher is not None:
         text += f"; teacher {teacher['model']}: {percent(teacher['test_top1'])}"
     return escape(f"{text}. Method: {method(student)}.")
+
+
+def _quantization_lines(report: Mapping[str, Any]) -> list[str]:
+    """How the chosen file was quantized, and what to know of it."""
+    variant, lines = chosen(report), remarks(report)
+    if variant and variant.get("description"):
+        lines = [f"{variant['name']}: {variant['description']}; {saturation(variant)}", *lines]
+    if variant and variant.get("kernels"):
+        lines.append(variant["kernels"]["sentence"])
+    if report["search"]:
+        lines.append(f"Search: {search_sentence(report)}")
+    return [*(f"- {escape(line)}" for line in lines), *([""] if lines else [])]
 
 
 def _footnote(report: Mapping[str, Any]) -> str:

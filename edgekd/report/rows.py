@@ -7,6 +7,7 @@ from typing import Any
 from edgekd.report.wording import (
     DASH,
     NBSP,
+    decibels,
     exact_bytes,
     interval,
     milliseconds,
@@ -34,7 +35,10 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantRow:
-    """One variant in words; a dash for what was not measured. `verdict` is a gate verdict or `not built`."""
+    """One variant in words; a dash for what was not measured. `verdict` is a gate verdict or `not built`.
+
+    accuracy: top-1, and drop: of top-1; without labels, agreement with fp32 and SQNR, as `measures` names them.
+    """
 
     name: str
     selected: bool
@@ -62,6 +66,11 @@ def chosen(report: Report) -> Mapping[str, Any] | None:
 def is_labelled(report: Report) -> bool:
     """Whether any variant has an accuracy against labels, not only against fp32."""
     return any(v["accuracy"] and v["accuracy"]["top1"] is not None for v in report["variants"])
+
+
+def measures(report: Report) -> tuple[str, str]:
+    """What the columns `accuracy` and `drop` hold."""
+    return ("Top-1", "Drop") if is_labelled(report) else ("Agrees with fp32", "SQNR")
 
 
 def mark(report: Report) -> str:
@@ -125,7 +134,7 @@ def _variant_row(variant: Mapping[str, Any], *, labelled: bool, reference_ms: fl
         size=size(variant["size_bytes"]),
         accuracy=percent(accuracy.get(measure)),
         accuracy_interval=_ends(accuracy, measure, scale=100, decimals=1),
-        drop=points(accuracy.get("top1_drop"), decimals=1),
+        drop=points(accuracy.get("top1_drop"), decimals=1) if labelled else decibels(accuracy.get("sqnr_db")),
         drop_interval=_ends(accuracy, "top1_drop", scale=100, decimals=1),
         p50=milliseconds(p50),
         p50_interval=_ends(latency, "p50"),
@@ -148,12 +157,15 @@ def _quantity(value: float | None, check: Mapping[str, Any]) -> str:
         return exact_bytes(value)
     if check["unit"] == "ms":
         return milliseconds(value, digits=4)
+    if check["unit"] == "dB":
+        return decibels(value)
     return points(value) if check["metric"] == "top1_drop" else percent(value, decimals=2)
 
 
 def _limit(check: Mapping[str, Any]) -> str:
     """As its author wrote it, without padding zeros."""
-    scale, unit = (100.0, "%") if check["unit"] == "fraction" else (1.0, {"bytes": "B"}.get(check["unit"], "ms"))
+    scale = 100.0 if check["unit"] == "fraction" else 1.0
+    unit = {"fraction": "%", "bytes": "B"}.get(check["unit"], check["unit"])
     unit = "pt" if check["metric"] == "top1_drop" else unit
     return f"{'≥' if check['name'].startswith('min_') else '≤'} {scale * check['limit']:,.12g}{NBSP}{unit}"
 

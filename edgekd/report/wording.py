@@ -4,6 +4,8 @@ import math
 
 DASH = "–"
 NBSP = "\u00a0"
+EQUAL_DB = 200.0
+"""What `edgekd.fidelity` gives to equal outputs."""
 WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
 
 
@@ -27,6 +29,11 @@ def percent(value: float | None, *, decimals: int = 1) -> str:
 def points(value: float | None, *, decimals: int = 2) -> str:
     """A difference of two fractions in percentage points: 0.004 -> `0.40 pt`."""
     return DASH if value is None else _minus(f"{100 * value:.{decimals}f}") + NBSP + "pt"
+
+
+def decibels(value: float | None) -> str:
+    """A signal-to-noise ratio: `37.4 dB`; 200 stands for outputs that are equal."""
+    return DASH if value is None else "equal" if value >= EQUAL_DB else _minus(f"{value:.1f}") + NBSP + "dB"
 
 
 def milliseconds(value: float | None, *, digits: int = 3) -> str:
@@ -66,9 +73,9 @@ def interval(
     return f"[{end(low, '−∞')}, {end(high, '∞')}]"
 
 
-def plural(count: int, word: str) -> str:
-    """`1 limit`, `2 limits`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def plural(count: int, word: str, words: str | None = None) -> str:
+    """`1 limit`, `2 limits`; words: a plural that is not `word` with an s."""
+    return f"{count} {word}" if count == 1 else f"{count} {words or word + 's'}"
 
 
 def _minus(text: str) -> str:

@@ -42,7 +42,7 @@ def test_the_json_on_stdout_is_the_report_and_progress_is_on_stderr(finished: Fi
     assert report == json.loads((finished.folder / "report.json").read_text())
     assert report["gate"]["verdict"] == "pass" and report["gate"]["exit_code"] == 0
     said = [line.split()[0] for line in finished.answer.err.splitlines()]
-    stages = ["teacher", "distill", "export", "quantize", "latency", "accuracy", "report"]
+    stages = ["teacher", "distill", "export", "quantize", "calibrate", "latency", "accuracy", "report"]
     assert list(dict.fromkeys(said)) == stages
 
 

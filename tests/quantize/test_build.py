@@ -13,7 +13,8 @@ from edgekd.progress import Progress
 from edgekd.quantize import Built, build_variants
 from edgekd.quantize import build as module
 from edgekd.recipe import ALL_PRECISIONS
-from edgekd.session import SessionOptions, facts, open_session, runner
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, facts, open_session
 
 VARIANTS = tuple(name for name in ALL_PRECISIONS if name != "fp32")
 MakeNet = Callable[..., Path]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .sample_facts import environment, export, recipe, student, target, teacher
+from .sample_facts import environment, export, kernels, recipe, search, student, target, teacher
 
 CLASSES = (
     "T-shirt/top",
@@ -28,6 +28,12 @@ VARIANTS: dict[str, tuple[int, float, float, str, str]] = {
     "int8-s8s8": (101_733, 0.870, 0.388, "inconclusive", "max_top1_drop: 0.40 pt [-0.9, 1.7] spans the limit of 1 pt"),
     "int8-dynamic": (104_220, 0.842, 0.731, "fail", "misses max_top1_drop and min_top1; slower than fp32"),
 }
+DESCRIPTIONS = {
+    "int8-u8s8": "uint8 activations x int8 weights, a scale a channel, headroom a channel against saturation on AVX2, "
+    "mse ranges",
+    "int8-s8s8": "int8 activations x int8 weights, a scale a channel, minmax ranges",
+    "int8-dynamic": "uint8 weights; activations quantized as they come",
+}
 NOT_BUILT = ("fp16", "target x86-1t does not run fp16 (the CPU provider casts it to fp32)")
 SHIPPED = "int8-u8s8"
 TEST_IMAGES = 1000
@@ -41,7 +47,7 @@ def build(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, labelled: bool =
     variants[-1]["precision"] = NOT_BUILT[0]
     shipped = next(variant for variant in variants if variant["selected"])
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": "quickstart",
         "edgekd_version": "0.1.0",
         "created": "2026-03-02T09:41:17Z",
@@ -60,6 +66,8 @@ def build(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, labelled: bool =
         "teacher": teacher(rng, len(classes)),
         "student": student(rng, len(classes)),
         "export": export(),
+        "qat": None,
+        "search": search(),
         "variants": variants,
         "gate": {**shipped["gate"], "variant": SHIPPED, "exit_code": 0},
         "timings": {"data": 0.41, "distill": 51.8, "export": 3.2, "quantize": 6.9, "validate": 24.6},
@@ -93,6 +101,9 @@ def _variant(name: str, rng: np.random.Generator, *, classes: tuple[str, ...], l
         "path": f"variants/{name}.onnx",
         "size_bytes": size,
         "sha256": rng.bytes(32).hex(),
+        "description": DESCRIPTIONS.get(name, ""),
+        "saturates": ["conv_1"] if name == "int8-s8s8" else [],
+        "kernels": kernels(name),
         "accuracy": accuracy,
         "latency": latency,
         "gate": {"verdict": verdict, "checks": _checks(accuracy, latency, size, verdict)},
@@ -140,6 +151,7 @@ def _accuracy(rng: np.random.Generator, name: str, top1: float, classes: tuple[s
         "top1_drop": drop,
         "top1_drop_low": drop - spread,
         "top1_drop_high": drop + spread,
+        "sqnr_db": 200.0 if name == "fp32" else 25.0 - 100 * drop,
         "outputs": "logits",
         "constant": False,
         "isa": "avx512_vnni",
@@ -149,7 +161,16 @@ def _accuracy(rng: np.random.Generator, name: str, top1: float, classes: tuple[s
 def _agreement(name: str) -> dict[str, Any]:
     """The accuracy of a variant on images without labels: only the agreement with fp32 is known."""
     full = _accuracy(np.random.default_rng(0), name, VARIANTS[name][1], CLASSES)
-    known = ("n", "agreement_fp32", "agreement_fp32_low", "agreement_fp32_high", "outputs", "constant", "isa")
+    known = (
+        "n",
+        "agreement_fp32",
+        "agreement_fp32_low",
+        "agreement_fp32_high",
+        "sqnr_db",
+        "outputs",
+        "constant",
+        "isa",
+    )
     empty = {"labelled": False, "per_class": [], "confusion": []}
     return {key: full[key] if key in known else None for key in full} | empty
 

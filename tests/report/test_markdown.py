@@ -9,7 +9,7 @@ from edgekd.report.junit import render as render_junit
 from edgekd.report.markdown import escape
 from edgekd.report.markdown import render as render_markdown
 from edgekd.report.rows import headline
-from edgekd.report.wording import exact_bytes, fixed, interval, percent, points, size
+from edgekd.report.wording import decibels, exact_bytes, fixed, interval, percent, points, size
 
 from .sample import build, judged
 from .tables import cells, tables
@@ -127,3 +127,10 @@ def test_without_limits_nothing_is_judged() -> None:
     report["gate"] |= {"verdict": "inconclusive", "checks": []}
     assert headline(report) == "Undecided on x86-1t: no limit was set to judge int8-u8s8 by"
     assert "No limit was set" in render_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (200.0, "equal"), (37.44, "37.4 dB"), (-3.0, "−3.0 dB"), (-0.01, "0.0 dB")]
+)
+def test_decibels_read_well(value: float | None, text: str) -> None:
+    assert decibels(value).replace("\u00a0", " ") == text

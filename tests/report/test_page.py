@@ -98,7 +98,29 @@ def test_without_labels_the_agreement_with_fp32_takes_the_place_of_accuracy(tmp_
     page = page_of(build(labelled=False), tmp_path)
     assert "Agrees with fp32" in page.text
     assert "Confusion" not in page.text
-    assert "| Agrees with fp32 |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Agrees with fp32 99.7 % [97.7, 100.0] n = 1,000, SQNR 24.7 dB" in page.text
+    assert "Drop" not in page.text.split("How it was made")[0]
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| Variant | Size | Agrees with fp32 | SQNR | p50 |" in markdown
+    assert "| fp32 | 316 kB | 100.0 % [98.0, 100.0] | equal |".replace("[", r"\[").replace("]", r"\]") in (
+        markdown.replace("\u00a0", " ")
+    )
+
+
+def test_outputs_that_decide_nothing_are_shown_by_their_sqnr_alone(tmp_path: Path) -> None:
+    report = build(labelled=False)
+    for variant in report["variants"]:
+        if variant["accuracy"]:
+            variant["accuracy"] |= dict.fromkeys(("agreement_fp32", "agreement_fp32_low", "agreement_fp32_high"))
+    page = page_of(report, tmp_path)
+    assert "SQNR against fp32 24.7 dB n = 1,000" in page.text
+    assert "None" not in page.text
+
+
+def test_sqnr_is_among_the_facts_of_a_classifier_whose_table_has_the_drop(written: reports.Written) -> None:
+    page = Page(written.html.read_text(encoding="utf-8"))
+    assert "Top-1 Drop p50" in page.text
+    assert "SQNR against fp32 24.7 dB, n = 1,000" in page.text
 
 
 def test_a_report_in_which_nothing_was_built_still_says_why(tmp_path: Path) -> None:

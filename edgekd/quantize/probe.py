@@ -1,0 +1,124 @@
+"""Cheap looks at a candidate during the search: how much faster than fp32, and how close to it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import BadInputError
+from edgekd.runner import runner
+from edgekd.session import SessionOptions, facts, open_session
+
+Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+Clock = Callable[[], int]
+
+BLOCK_NS = 5_000_000
+"""A block of inferences lasts about 5 ms: long against the clock, short against what disturbs a shared machine."""
+
+BATCH = 32
+
+MAX_OUTPUT_BYTES = 64 << 20
+"""What fp32's outputs on all probes may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A candidate against fp32. ratio: its latency over fp32's, taken in turns; below 1 is faster.
+
+    sqnr_db: power of fp32's first output over the power of the difference, decibels; higher is closer.
+    drop: top-1 lost on the labelled probes, or the share of other classes where there are no labels; lower is better.
+    """
+
+    ratio: float
+    sqnr_db: float
+    drop: float
+
+
+class Probes:
+    """fp32 and the samples that candidates are probed with; a few hundred of those that calibrate."""
+
+    def __init__(
+        self,
+        fp32: Path,
+        inputs: npt.NDArray[Any],
+        options: SessionOptions,
+        *,
+        labels: npt.NDArray[np.int64] | None,
+        clock: Clock = time.perf_counter_ns,
+    ) -> None:
+        self.options, self.clock = options, clock
+        self._fp32 = _runner(fp32, options)
+        # An OCR map is a thousand times a classifier's row.
+        count = max(8, MAX_OUTPUT_BYTES // self._fp32(inputs[:1]).nbytes)
+        self.inputs, self.labels = inputs[:count], None if labels is None else labels[:count]
+        self._outputs = _all(self._fp32, self.inputs)
+        self._power = float(np.square(self._outputs, dtype=np.float64).sum())
+
+    def probe(self, candidate: Path, *, seconds: float, ratio: float | None = None) -> Probe:
+        """seconds: of timing. ratio: known already from a file with the same nodes, so it is not timed again.
+
+        Raises:
+            BadInputError: it does not load or run, or gives other than finite numbers.
+        """
+        run = _runner(candidate, self.options)
+        sqnr_db, drop = self._closeness(run)
+        return Probe(ratio=self.ratio(run, seconds=seconds) if ratio is None else ratio, sqnr_db=sqnr_db, drop=drop)
+
+    def score(self, candidate: Path) -> float:
+        """The `drop` of a file, without timing it. Raises BadInputError as `probe`."""
+        return self._closeness(_runner(candidate, self.options))[1]
+
+    def ratio(self, run: Run, *, seconds: float) -> float:
+        """Latency of `run` over fp32's, one sample an inference, in blocks fp32 - it - it - fp32.
+
+        Of the lower quartiles: whatever else runs on the machine only ever adds to an inference.
+        """
+        samples: dict[bool, list[int]] = {True: [], False: []}
+        count = self._block(run)
+        started, turn = self.clock(), 0
+        while turn < 4 or self.clock() - started < seconds * 1e9:
+            order = (True, False, False, True) if turn % 2 else (False, True, True, False)
+            for mine in order:
+                samples[mine] += self._timed(run if mine else self._fp32, count, turn)
+            turn += 1
+        return float(np.quantile(samples[True], 0.25) / np.quantile(samples[False], 0.25))
+
+    def _block(self, run: Run) -> int:
+        """Inferences a block, after a warm-up of both."""
+        self._timed(run, 3, 0)
+        return max(1, int(BLOCK_NS / min(self._timed(self._fp32, 3, 0))))
+
+    def _timed(self, run: Run, count: int, turn: int) -> list[int]:
+        taken = []
+        for index in range(count):
+            batch = self.inputs[(turn * count + index) % len(self.inputs)][None]
+            before = self.clock()
+            run(batch)
+            taken.append(self.clock() - before)
+        return taken
+
+    def _closeness(self, run: Run) -> tuple[float, float]:
+        outputs = _all(run, self.inputs)
+        if not np.isfinite(outputs).all():
+            raise BadInputError("its outputs are not finite")
+        noise = float(np.square(outputs - self._outputs, dtype=np.float64).sum())
+        sqnr_db = float(10 * np.log10(max(self._power, 1e-30) / max(noise, 1e-30)))
+        axis = 1 if outputs.ndim == 4 else -1
+        mine, theirs = outputs.argmax(axis), self._outputs.argmax(axis)
+        if self.labels is not None and mine.ndim == 1:
+            return sqnr_db, float((theirs == self.labels).mean() - (mine == self.labels).mean())
+        return sqnr_db, float((mine != theirs).mean())
+
+
+def _runner(path: Path, options: SessionOptions) -> Run:
+    session = open_session(path, options)
+    run: Run = runner(session, facts(session, path))
+    return run
+
+
+def _all(run: Run, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.concatenate([run(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])

@@ -1,0 +1,105 @@
+"""What makes a variant faster or closer to fp32: other ranges, granularity and nodes, one change at a time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgekd.quantize.bench import Bench, Candidate
+from edgekd.quantize.gains import gains_ms
+from edgekd.quantize.raw_pixels import fold_preprocessing
+from edgekd.quantize.repair import closer
+from edgekd.quantize.scheme import METHODS, Scheme
+from edgekd.quantize.wanted import Wanted
+from edgekd.quantize.write import has_other_nodes, quantizable
+
+FASTER = 0.97
+"""A scheme replaces another where it is faster by 3 %: two probes of one file differ by about half of that."""
+
+AS_CLOSE_DB = 1.0
+"""A faster scheme whose outputs are about as close to fp32's loses no accuracy that the one before had."""
+
+SLOWER_MS = 0.002
+"""What a node must lose to be worth a try: the profile's clock counts whole microseconds."""
+
+
+def tune(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """The variant's best file after every change that helped, as long as there is time."""
+    _raw_pixels(bench, variant, wanted)
+    _ranges(bench, variant, wanted)
+    _granularity(bench, variant, wanted)
+    _nodes(bench, variant)
+    _slow_nodes(bench, variant)
+
+
+def _raw_pixels(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """The first layer reads the pixels themselves, where the network begins with their scaling."""
+    import onnx
+
+    current = bench.best[variant]
+    folded = fold_preprocessing(onnx.load(str(current.fp32))) if bench.left() else None
+    if folded is not None and current.scheme is not None:
+        source = bench.save(folded, f"{variant}-pixels-fp32")
+        _faster(bench, "preprocessing", current, replace(current.scheme, raw_pixels=True), wanted, fp32=source)
+
+
+def _ranges(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """Other activation ranges: the same kernels, so only the outputs are compared."""
+    for method in METHODS if wanted.method is None else ():
+        current = bench.best[variant]
+        if current.scheme is not None and method != "minmax" and bench.left():
+            _closer(bench, "ranges", current, replace(current.scheme, method=method))
+
+
+def _granularity(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """One scale a tensor: some kernels are faster, and some devices take nothing else."""
+    current = bench.best[variant]
+    if wanted.per_channel is None and current.scheme is not None and bench.left():
+        _faster(bench, "granularity", current, replace(current.scheme, per_channel=False), wanted)
+
+
+def _nodes(bench: Bench, variant: str) -> None:
+    """Only the matrix products: an int8 sigmoid or addition can cost more than it saves."""
+    current = bench.best[variant]
+    if current.scheme is not None and bench.left() and has_other_nodes(current.fp32):
+        _faster(bench, "nodes", current, replace(current.scheme, nodes="matrix"))
+
+
+def _slow_nodes(bench: Bench, variant: str) -> None:
+    """Nodes that int8 makes slower stay in fp32, where that pays for the conversions around them."""
+    current = bench.best[variant]
+    if current.scheme is None or not bench.left():
+        return
+    gains = gains_ms(current.fp32, current.path, bench.probes.inputs, bench.options)
+    able = quantizable(current.fp32)
+    slower = tuple(sorted(name for name, gain in gains.items() if name in able and gain <= -SLOWER_MS))
+    if slower:
+        _faster(bench, "nodes", current, replace(current.scheme, exclude=slower))
+
+
+def _closer(bench: Bench, stage: str, current: Candidate, scheme: Scheme) -> None:
+    bench.say(f"{current.variant}: {scheme.method}")
+    found = bench.build(current.variant, scheme, fp32=current.fp32, ratio=current.probe.ratio)
+    closer(bench, stage, found, current, scheme.sentence())
+
+
+def _faster(
+    bench: Bench,
+    stage: str,
+    current: Candidate,
+    scheme: Scheme,
+    wanted: Wanted | None = None,
+    *,
+    fp32: Path | None = None,
+) -> None:
+    """wanted: None where the accuracy cannot suffer."""
+    bench.say(f"{current.variant}: {stage}")
+    found = bench.build(current.variant, scheme, fp32=fp32 or current.fp32)
+    if isinstance(found, str):
+        bench.note(stage, current.variant, scheme.sentence(), kept=False, reason=found)
+        return
+    relative = found.probe.ratio / current.probe.ratio
+    as_close = found.probe.sqnr_db >= current.probe.sqnr_db - AS_CLOSE_DB  # the drop is of a few hundred samples
+    allowed = wanted is None or as_close or found.probe.drop <= wanted.tolerable_drop
+    kept = relative <= FASTER and allowed
+    reason = f"{relative:.2f} times the latency before" + ("" if allowed else f", and loses {found.probe.drop:.1%}")
+    bench.note(stage, current.variant, scheme.sentence(), kept=kept, reason=reason, probe=found.probe)
+    bench.keep(found) if kept else bench.drop(found)
