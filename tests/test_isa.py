@@ -18,8 +18,8 @@ from edgekd.isa import Outputs, agreement, compare, output_step, outputs_on, run
 from edgekd.isa.child import visible_isa
 from edgekd.machine import X86_MACHINES
 from edgekd.progress import Progress
-from edgekd.quantize.pairs import PAIR_MAX, safe_ranges
-from edgekd.quantize.saturation import layers, observed
+from edgekd.quantize.portable.pairs import PAIR_MAX, safe_ranges
+from edgekd.quantize.portable.saturation import layers, observed
 from edgekd.session import SessionOptions
 
 from .quantize.integer_nets import CHANNELS, Branch, bright, write_branches

@@ -11,12 +11,10 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError
 from edgekd.progress import Listener, Progress
+from edgekd.quantize.calibrate import Histogram, observe, ranges
 from edgekd.quantize.convert import CONVERTED
-from edgekd.quantize.histogram import Histogram
-from edgekd.quantize.observe import observe
 from edgekd.quantize.prepare import failures
 from edgekd.quantize.probe import Probe, Probes
-from edgekd.quantize.ranges import ranges
 from edgekd.quantize.scheme import Method, Scheme
 from edgekd.quantize.write import write
 from edgekd.session import SessionOptions, first_line

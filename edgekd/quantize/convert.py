@@ -1,6 +1,6 @@
 """Variants that need no int8 ranges of activations: fp16, dynamic int8 and int8 or int4 weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,33 @@ def _fp16(source: Path, target: Path, ranges: Ranges) -> None:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = onnx.load(str(source))
+    own = {node.name for node in model.graph.node}
     with quiet():
         made = convert_float_to_float16(model, keep_io_types=True, node_block_list=_too_wide(model, ranges))
+        _drop_round_trips(made.graph, own)
         # The converter appends the casts of its inputs at the end.
         OnnxModel.graph_topological_sort(made.graph)
     onnx.checker.check_model(made)
     onnx.save(made, str(target))
+
+
+def _drop_round_trips(graph: "onnx.GraphProto", own: Container[str]) -> None:
+    """Between two nodes that stay in 32 bits the converter goes through 16, where what does not fit becomes infinite.
+
+    own: names of the network's nodes, whose casts are not the converter's.
+    """
+    import onnx
+
+    casts = [node for node in graph.node if node.op_type == "Cast" and node.name not in own]
+    halves = {node.output[0]: node.input[0] for node in casts if node.attribute[0].i == onnx.TensorProto.FLOAT16}
+    for cast in casts:
+        if cast.input[0] in halves and cast.attribute[0].i == onnx.TensorProto.FLOAT:
+            cast.op_type, cast.input[0] = "Identity", halves[cast.input[0]]
+            del cast.attribute[:]
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for cast in casts:
+        if cast.output[0] not in read:
+            graph.node.remove(cast)
 
 
 def _too_wide(model: "onnx.ModelProto", ranges: Ranges) -> list[str]:

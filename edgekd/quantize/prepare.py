@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekd.errors import BadInputError
 from edgekd.session import first_line, native_errors
 
@@ -58,6 +60,7 @@ def prepare(model: Path, folder: Path) -> Prepared:
     tidy = onnx.load(str(target))
     _name_nodes(tidy)
     _pool(tidy)
+    _fold_beta(tidy)
     onnx.save(tidy, str(target))
     stored = {tensor.name for tensor in tidy.graph.initializer}
     first = next(value.name for value in tidy.graph.input if value.name not in stored)
@@ -173,6 +176,22 @@ def _pool(proto: "onnx.ModelProto") -> None:
             node.op_type = "GlobalAveragePool"
             del node.attribute[:]
             del node.input[1:]
+
+
+def _fold_beta(proto: "onnx.ModelProto") -> None:
+    """A Gemm's factor of its bias goes into the bias: ONNX Runtime's QDQ writer drops it (1.32)."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        beta = next((entry for entry in node.attribute if entry.name == "beta"), None)
+        constant = len(node.input) > 2 and node.input[2] in stored
+        if node.op_type != "Gemm" or beta is None or beta.f == 1.0 or not constant:
+            continue
+        name = f"{node.name}_scaled_bias"
+        scaled = numpy_helper.to_array(stored[node.input[2]]) * np.float32(beta.f)
+        proto.graph.initializer.append(numpy_helper.from_array(scaled, name))
+        node.input[2], beta.f = name, 1.0
 
 
 def _spatial_mean(node: "onnx.NodeProto", stored: "Mapping[str, onnx.TensorProto]", rank: int) -> bool:

@@ -83,6 +83,8 @@ def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
     assert current.scheme is not None
     scheme = current.scheme
     cost = gains_ms(current.fp32, current.path, bench.probes.inputs, bench.options)
+    gain = sum(cost.values())
+    dear = max(cost.values(), default=0.0)  # what was not measured, because it was fused, comes last
     made: dict[Path, tuple[Path, frozenset[str]]] = {}
 
     def rebuild(source: "Path | onnx.ModelProto", exclude: frozenset[str]) -> Path:
@@ -105,8 +107,10 @@ def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
         rebuild=rebuild,
         score=score,
         within=lambda at: at.value <= tolerable_drop,
-        cost_ms=lambda node: cost.get(node, 0.0),
+        cost_ms=lambda node: cost.get(node, dear),
         deadline=bench.left,
+        excluded=frozenset(scheme.exclude),
+        budget_ms=gain,
         listener=bench.listener,
     )
     for step in found.steps:

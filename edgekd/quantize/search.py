@@ -15,10 +15,10 @@ from edgekd.files import write_atomic
 from edgekd.progress import Listener, Progress, silent
 from edgekd.quantize.bench import Bench, Candidate, Decision, finite_and_different
 from edgekd.quantize.built import Built, describe_file, lost
+from edgekd.quantize.portable import layers
 from edgekd.quantize.prepare import prepare
 from edgekd.quantize.probe import Probes
 from edgekd.quantize.repair import repair
-from edgekd.quantize.saturation import layers
 from edgekd.quantize.scheme import STATIC, Scheme, base
 from edgekd.quantize.tune import tune
 from edgekd.quantize.wanted import Wanted

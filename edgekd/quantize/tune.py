@@ -17,6 +17,9 @@ FASTER = 0.97
 AS_CLOSE_DB = 1.0
 """A faster scheme whose outputs are about as close to fp32's loses no accuracy that the one before had."""
 
+MUCH_FASTER = 0.9
+"""From here on a scheme may be less close to fp32, if it loses no more accuracy than is allowed."""
+
 SLOWER_MS = 0.002
 """What a node must lose to be worth a try: the profile's clock counts whole microseconds."""
 
@@ -98,8 +101,9 @@ def _faster(
         return
     relative = found.probe.ratio / current.probe.ratio
     as_close = found.probe.sqnr_db >= current.probe.sqnr_db - AS_CLOSE_DB  # the drop is of a few hundred samples
-    allowed = wanted is None or as_close or found.probe.drop <= wanted.tolerable_drop
+    allowed = wanted is None or as_close or (relative <= MUCH_FASTER and found.probe.drop <= wanted.tolerable_drop)
     kept = relative <= FASTER and allowed
-    reason = f"{relative:.2f} times the latency before" + ("" if allowed else f", and loses {found.probe.drop:.1%}")
+    lost = current.probe.sqnr_db - found.probe.sqnr_db
+    reason = f"{relative:.2f} times the latency before" + ("" if allowed else f", for {lost:.1f} dB")
     bench.note(stage, current.variant, scheme.sentence(), kept=kept, reason=reason, probe=found.probe)
     bench.keep(found) if kept else bench.drop(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.quantize.pairs import safe_ranges, weight_pair_sum
+from edgekd.quantize.portable import safe_ranges, weight_pair_sum
 from edgekd.quantize.prepare import quiet
 from edgekd.quantize.scheme import MATRIX, PAIRS, Scheme
 

@@ -15,9 +15,9 @@ from onnxruntime.quantization.calibrate import create_calibrator
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.progress import Progress
-from edgekd.quantize.histogram import Histogram, add, empty
-from edgekd.quantize.observe import observe
-from edgekd.quantize.ranges import ranges
+from edgekd.quantize.calibrate.histogram import Histogram, add, empty
+from edgekd.quantize.calibrate.observe import observe
+from edgekd.quantize.calibrate.ranges import ranges
 
 FLOAT = TensorProto.FLOAT
 Array = np.ndarray
@@ -124,13 +124,17 @@ def test_samples_are_spread_over_the_tensor_and_their_extremes_are_exact(net: Pa
         assert (histogram.low, histogram.high) == (values.min(), values.max())
         middles = (histogram.edges[:-1] + histogram.edges[1:]) / 2
         error = values.std() / histogram.n**0.5  # of a mean of random samples
-        assert np.average(middles, weights=histogram.counts) == pytest.approx(values.mean(), abs=4 * error + 1e-3)
+        assert np.average(middles, weights=histogram.counts) == pytest.approx(
+            values.mean(), abs=float(4 * error) + 1e-3
+        )
 
 
 def test_only_the_tensors_asked_for_are_returned(net: Path, images: Array) -> None:
     everything = observe(net, images, input_name="x")
     asked = observe(net, images, input_name="x", tensors=["r1", "flat"])
-    assert_same(asked, {name: everything[name] for name in ("r1", "flat")})
+    assert list(asked) == ["r1", "flat"]
+    for name, histogram in asked.items():  # what nobody looks at may be fused with its neighbour, and round otherwise
+        assert (histogram.n, histogram.high) == (everything[name].n, pytest.approx(everything[name].high, rel=1e-6))
 
 
 def test_a_network_of_a_fixed_batch_gets_pieces_of_it_and_copies_do_not_count(
@@ -298,16 +302,16 @@ def iter_reader(inputs: Array) -> Any:
     return Reader()
 
 
-@pytest.mark.parametrize(("width", "relative"), [(6, 0.0), (16, 1e-5)])
-def test_minmax_agrees_with_onnxruntimes(width: int, relative: float, tmp_path: Path, images: Array) -> None:
-    # To the last bit where both run the same kernels. ONNX Runtime's calibrator leaves the faster ones, for blocks of
-    # 8 or 16 channels, out; they sum in another order.
+@pytest.mark.parametrize("width", [6, 16])
+def test_minmax_agrees_with_onnxruntimes(width: int, tmp_path: Path, images: Array) -> None:
+    # ONNX Runtime's calibrator turns its own optimizations off; with them it sums in another order, by some last bits.
     path = cnn(tmp_path / "net.onnx", width=width)
     expected = theirs(path, images, CalibrationMethod.MinMax, tmp_path)
     found = ranges(observe(path, images, input_name="x"), "minmax")
+    assert found["x"] == expected["x"]
     assert found.keys() == expected.keys()
     for name, ends in expected.items():
-        assert found[name] == pytest.approx((min(ends[0], 0), max(ends[1], 0)), rel=relative, abs=0), name
+        assert found[name] == pytest.approx((min(ends[0], 0), max(ends[1], 0)), rel=1e-6, abs=0), name
 
 
 def test_percentile_agrees_with_onnxruntimes_within_its_bins(net: Path, images: Array, tmp_path: Path) -> None:
@@ -324,7 +328,7 @@ def test_percentile_agrees_with_onnxruntimes_within_its_bins(net: Path, images: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tensors": ["r2"]}, "'r2' is no float activation of the model; did you mean 'r"),
+        ({"tensors": ["poled"]}, "'poled' is no float activation of the model; did you mean 'pooled'"),
         ({"tensors": ["k0"]}, "'k0' is no float activation"),
         ({"input_name": "image"}, "has the input.s. x; expected 'image' alone"),
         (

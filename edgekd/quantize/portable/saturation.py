@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.progress import Listener, Progress, silent
-from edgekd.quantize.pairs import (
+from edgekd.quantize.portable.pairs import (
     ACTIVATION_MAX,
     CONVOLUTIONS,
     PAIR_MAX,
@@ -20,8 +20,8 @@ from edgekd.quantize.pairs import (
     neighbours,
     weigh,
 )
-from edgekd.quantize.patches import patches
-from edgekd.quantize.sites import Site, sites
+from edgekd.quantize.portable.patches import patches
+from edgekd.quantize.portable.sites import Site, sites
 from edgekd.session import SessionOptions, create_session
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError, nearest
-from edgekd.quantize.histogram import BINS, MIDDLE, Histogram
+from edgekd.quantize.calibrate.histogram import BINS, MIDDLE, Histogram
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 Range = tuple[float, float]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgekd.quantize.pairs import (
+from edgekd.quantize.portable.pairs import (
     PAIR_MAX,
     Pairing,
     channel_pair_sums,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.quantize.pairs import CONVOLUTIONS
-from edgekd.quantize.sites import Site
+from edgekd.quantize.portable.pairs import CONVOLUTIONS
+from edgekd.quantize.portable.sites import Site
 
 
 def patches(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.quantize.histogram import BINS, MIDDLE, SMALLEST_LIMIT, Histogram, add, empty, limit_above
+from edgekd.quantize.calibrate.histogram import BINS, MIDDLE, SMALLEST_LIMIT, Histogram, add, empty, limit_above
 
 
 def of(*pieces: np.ndarray) -> Histogram:

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.progress import Listener, Progress, silent
-from edgekd.quantize import layout as layouts
-from edgekd.quantize.histogram import Histogram, add, empty
-from edgekd.quantize.tapped import Reading, Tapped
-from edgekd.quantize.taps import Source, attach
+from edgekd.quantize.calibrate import layout as layouts
+from edgekd.quantize.calibrate.histogram import Histogram, add, empty
+from edgekd.quantize.calibrate.tapped import Reading, Tapped
+from edgekd.quantize.calibrate.taps import Source, attach
 from edgekd.session import check_file
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """Ranges by a number worked by hand, by brute force over the samples themselves, and by ONNX Runtime's calibrators."""
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 
 from edgekd.errors import BadInputError
-from edgekd.quantize.histogram import BINS, MIDDLE, Histogram, add, empty
-from edgekd.quantize.ranges import Method, ranges
+from edgekd.quantize.calibrate.histogram import BINS, MIDDLE, Histogram, add, empty
+from edgekd.quantize.calibrate.ranges import Method, ranges
 
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
 
@@ -42,7 +42,7 @@ def divergence(counts: np.ndarray, start: int, end: int, levels: int) -> float:
     clipped = counts[start:end].astype(float)
     borders = [start + round((end - start) * i / levels) for i in range(levels + 1)]
     spread = np.zeros(end - start)
-    for left, right in zip(borders, borders[1:], strict=False):
+    for left, right in pairwise(borders):
         filled = [i for i in range(left, right) if counts[i]]
         for i in filled:
             spread[i - start] = counts[left:right].sum() / len(filled)
@@ -61,8 +61,8 @@ def test_minmax_is_the_extremes_with_zero() -> None:
 
 
 def test_the_percentile_worked_by_hand() -> None:
-    # 1,000 values 0.5, 1.5 ... and a limit of 1,024: bins are 1/4 wide. 93.75 % leaves 31.25 out at each end, so the high
-    # end lies in the bin of the 32nd from above, [968.5, 968.75), a quarter below its top. The low one is above zero.
+    # 1,000 values 0.5, 1.5 ... and a limit of 1,024: bins are 1/4 wide. 93.75 % leaves 31.25 out at each end, so the
+    # high end lies in the bin of the 32nd from above, [968.5, 968.75), a quarter below its top. The low one is above 0.
     assert found(np.arange(1000) + 0.5, "percentile", percentile=93.75) == (0.0, 968.6875)
     # 1,000 values from -999 to 999, 2 apart: the 32nd from either end start the bins at -937 and 937.
     assert found(np.arange(-999, 1000, 2), "percentile", percentile=93.75) == (-936.9375, 937.1875)

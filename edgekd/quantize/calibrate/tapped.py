@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError
-from edgekd.quantize.taps import STRATA, Taps
+from edgekd.quantize.calibrate.taps import STRATA, Taps
 from edgekd.session import first_line, import_onnxruntime, native_errors
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError, nearest
-from edgekd.quantize.layout import Layout, Tensor
+from edgekd.quantize.calibrate.layout import Layout, Tensor
 
 if TYPE_CHECKING:
     import onnx

@@ -9,10 +9,10 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from edgekd.progress import Progress
-from edgekd.quantize.saturation import layers, observed
-from edgekd.quantize.sites import sites
+from edgekd.quantize.portable.saturation import layers, observed
+from edgekd.quantize.portable.sites import sites
 
-from .integer_nets import CHANNELS, Branch, bright, write_branches
+from ..integer_nets import CHANNELS, Branch, bright, write_branches
 
 HEAVY = np.full((2, CHANNELS, 3, 3), 127, dtype=np.int8)
 
@@ -125,7 +125,7 @@ def test_a_gemm_is_observed_too_and_a_harmless_layer_is_not(tmp_path: Path) -> N
 
 def test_groups_strides_dilations_and_padding_are_those_of_the_convolution(tmp_path: Path) -> None:
     """Each integer column times the weights is ONNX Runtime's own answer."""
-    from edgekd.quantize.patches import patches
+    from edgekd.quantize.portable.patches import patches
 
     generator = np.random.default_rng(3)
     weight = generator.integers(-9, 9, (4, 8, 3, 2), dtype=np.int8)
