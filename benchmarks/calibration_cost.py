@@ -131,8 +131,8 @@ def times(
 
 def ours(network: Path, inputs: npt.NDArray[Any], method: Any, batch_size: int, threads: int) -> Any:
     """The ranges by edgekd."""
-    from edgekd.quantize.observe import observe
-    from edgekd.quantize.ranges import ranges
+    from edgekd.quantize.calibrate.observe import observe
+    from edgekd.quantize.calibrate.ranges import ranges
 
     return ranges(observe(network, inputs, input_name="x", batch_size=batch_size, threads=threads), method)
 
@@ -162,8 +162,8 @@ def theirs(network: Path, inputs: npt.NDArray[Any], method: str, batch_size: int
 
 def scales_apart(network: Path, inputs: npt.NDArray[Any], threads: int) -> dict[str, float]:
     """Method -> the largest relative difference of a tensor's scale between batch sizes."""
-    from edgekd.quantize.observe import observe
-    from edgekd.quantize.ranges import ranges
+    from edgekd.quantize.calibrate.observe import observe
+    from edgekd.quantize.calibrate.ranges import ranges
 
     seen = [observe(network, inputs, input_name="x", batch_size=batch, threads=threads) for batch in BATCHES]
     apart = {}

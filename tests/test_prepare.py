@@ -170,8 +170,10 @@ def test_one_file_alone_is_judged_without_comparing_it_with_itself(
     assert variant["accuracy"]["n"] == 90
     assert variant["accuracy"]["agreement_fp32"] is variant["accuracy"]["top1_drop"] is None
     assert variant.keys() == {
-        *("name", "precision", "path", "size_bytes", "sha256", "accuracy", "latency", "gate", "selected", "reason")
+        *("name", "precision", "path", "size_bytes", "sha256", "accuracy", "latency", "gate", "selected", "reason"),
+        *("description", "saturates", "kernels", "portability"),
     }
+    assert variant["portability"] is None and variant["kernels"]["int8_time_share"] == 0
 
 
 def test_one_file_is_compared_with_the_baseline_that_is_named(

@@ -95,9 +95,8 @@ def _describe(net: Net, tool: str, key: str, place: Path, ran: process.Ran) -> B
     beside = [path, *path.parent.glob(f"{path.name}*data")]
     facts = {"path": str(path), "size_bytes": sum(file.stat().st_size for file in beside), "sha256": sha256(path)}
     versions = {} if tool == OURS else json.loads(ran.output.strip().splitlines()[-1])["versions"]
-    return Built(
-        **asdict(_nothing(net, tool, key, "")) | cost | facts | found | {"path": str(path), "versions": versions}
-    )
+    known = cost | found | facts | {"versions": versions}
+    return Built(**asdict(_nothing(net, tool, key, "")) | known)
 
 
 def _ours(place: Path) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def _ours(place: Path) -> dict[str, Any]:
 
 
 def _nothing(net: Net, tool: str, key: str, reason: str) -> Built:
-    none = dict.fromkeys(("path", "size_bytes", "sha256", "seconds", "cpu_seconds", "peak_bytes"))
+    none: dict[str, Any] = dict.fromkeys(("path", "size_bytes", "sha256", "seconds", "cpu_seconds", "peak_bytes"))
     return Built(
         net=net.name,
         tool=tool,
@@ -125,7 +124,7 @@ def _nothing(net: Net, tool: str, key: str, reason: str) -> Built:
         session_config={},
         chosen="",
         reason=reason,
-        **none,  # type: ignore[arg-type]
+        **none,
     )
 
 

@@ -75,8 +75,6 @@ def python_of(contender: Contender, environments: Path) -> Path:
         wanted = [torch if name == TORCH else name for name in contender.packages]
         command = [str(python), "-m", "pip", "install", "--quiet", *wanted]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-            raise EnvironmentFault(
-                f"{' '.join(wanted)} cannot be installed in {folder}; leave the tool out, or see above"
-            )
+            raise EnvironmentFault(f"{' '.join(wanted)} cannot be installed in {folder}; pip says why, above")
         (folder / "whole").touch()  # last: a killed installation is done again
     return python.absolute()

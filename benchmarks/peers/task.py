@@ -1,4 +1,4 @@
-"""What a tool's process gets and answers; imported in every tool's own environment, so it needs numpy and onnx alone."""
+"""What a tool's process gets and answers; imported in every tool's environment, so it needs numpy and onnx alone."""
 
 import json
 import sys

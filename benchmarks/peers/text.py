@@ -38,13 +38,13 @@ def directions(count: int, *, seed: int, backgrounds: Any = ()) -> Floats:
 
 
 def scenes(count: int, *, seed: int, backgrounds: Any) -> Floats:
-    """Photographs with lines of text pasted on: (count, 3, 320, 320). backgrounds: (pixels, label) as of pictures."""
+    """Photographs with lines of text pasted on: (count, 3, 320, 320). backgrounds: photographs of `pictures`."""
     from PIL import Image
 
     generator = np.random.default_rng(seed)
     made = []
     for number in range(count):
-        pixels = backgrounds[number % len(backgrounds)][0]
+        pixels = backgrounds[number % len(backgrounds)]
         scene = Image.fromarray(pixels).resize((SCENE, SCENE)).convert("RGB")
         for row in range(int(generator.integers(1, 6))):
             line = _line(generator)

@@ -14,16 +14,21 @@ from edgekd.quantize.scheme import Scheme
 if TYPE_CHECKING:
     import onnx
 
+MARGIN = 0.8
+"""Of what may be lost: the samples that judge are others than those that the search looks at."""
+
 CLOSER_DB = 0.5
 """A file replaces another where its outputs are closer to fp32's by this much: less is noise of the samples."""
 
 
 def repair(bench: Bench, variant: str, *, tolerable_drop: float) -> None:
     """Equalised weights and corrected biases where they are closer to fp32; what it takes where too much is lost."""
-    if bench.best[variant].probe.drop > tolerable_drop:
-        _recover(bench, variant, tolerable_drop)
+    if bench.best[variant].probe.drop > MARGIN * tolerable_drop:
+        _recover(bench, variant, MARGIN * tolerable_drop)
     else:
         _closer(bench, variant, "cross-layer equalisation", _equalised)
+    scheme = bench.best[variant].scheme
+    if scheme is not None and not scheme.corrected:
         _closer(bench, variant, "bias correction", _corrected)
 
 

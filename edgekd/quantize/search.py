@@ -18,14 +18,17 @@ from edgekd.quantize.built import Built, describe_file, lost
 from edgekd.quantize.portable import layers
 from edgekd.quantize.prepare import prepare
 from edgekd.quantize.probe import Probes
-from edgekd.quantize.repair import repair
+from edgekd.quantize.repair import CLOSER_DB, repair
 from edgekd.quantize.scheme import STATIC, Scheme, base
-from edgekd.quantize.tune import tune
+from edgekd.quantize.tune import best_ranges, speed_up
 from edgekd.quantize.wanted import Wanted
 from edgekd.session import SessionOptions
 
 NEAR = 1.10
 """Variants within 10 % of the fastest are tuned; the others are measured as they are."""
+
+HOPELESS = 2.0
+"""From here on no choice of nodes makes a variant faster than fp32; at 1.5 it did."""
 
 PROBES = 512
 
@@ -100,8 +103,10 @@ def _run(bench: Bench, wanted: Wanted) -> None:
     for variant in wanted.variants:
         _start(bench, variant, wanted)
     for candidate in _leaders(bench):
-        tune(bench, candidate.variant, wanted)
-        repair(bench, candidate.variant, tolerable_drop=wanted.tolerable_drop)
+        speed_up(bench, candidate.variant, wanted)
+        if bench.best[candidate.variant].probe.ratio < 1:
+            best_ranges(bench, candidate.variant, wanted)
+            repair(bench, candidate.variant, tolerable_drop=wanted.tolerable_drop)
 
 
 def _start(bench: Bench, variant: str, wanted: Wanted) -> None:
@@ -134,20 +139,22 @@ def _first_scheme(variant: str, wanted: Wanted) -> Scheme | None:
 
 
 def _leaders(bench: Bench) -> list[Candidate]:
-    """Static variants worth the time: about as fast as the fastest and faster than fp32, one for each pair of types."""
+    """Static variants worth the time: about as fast as the fastest, one for each pair of types."""
     static = sorted((c for c in bench.best.values() if c.scheme), key=lambda c: c.probe.ratio)
-    near = [c for c in static if c.probe.ratio <= min(1.0, NEAR * static[0].probe.ratio)]
+    near = [c for c in static if c.probe.ratio <= min(HOPELESS, NEAR * static[0].probe.ratio)]
     chosen: dict[str, Candidate] = {}
-    for candidate in sorted(near, key=lambda c: -c.probe.sqnr_db):
+    for candidate in (c for c in bench.best.values() if c in near):
         assert candidate.scheme is not None
-        chosen.setdefault(candidate.scheme.pair, candidate)
+        rival = chosen.get(candidate.scheme.pair)
+        if rival is None or candidate.probe.sqnr_db > rival.probe.sqnr_db + CLOSER_DB:
+            chosen[candidate.scheme.pair] = candidate
     for candidate in static:
         if candidate not in chosen.values():
             reason = (
                 f"not tuned: {candidate.probe.ratio:.2f} times fp32's latency, the fastest {static[0].probe.ratio:.2f}"
             )
             if candidate in near and candidate.scheme is not None:
-                reason = f"not tuned: {chosen[candidate.scheme.pair].variant} runs the same kernels, closer to fp32"
+                reason = f"not tuned: {chosen[candidate.scheme.pair].variant} runs the same kernels, as close to fp32"
             bench.note("variants", candidate.variant, "tune", kept=False, reason=reason, probe=candidate.probe)
     return list(chosen.values())
 

@@ -1,4 +1,4 @@
-"""What makes a variant faster or closer to fp32: other ranges, granularity and nodes, one change at a time."""
+"""What makes a variant faster, other nodes and granularity, and closer to fp32, other ranges: one change at a time."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,20 @@ SLOWER_MS = 0.002
 """What a node must lose to be worth a try: the profile's clock counts whole microseconds."""
 
 
-def tune(bench: Bench, variant: str, wanted: Wanted) -> None:
-    """The variant's best file after every change that helped, as long as there is time."""
+def speed_up(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """Keep what makes the variant faster, as long as there is time."""
     _raw_pixels(bench, variant, wanted)
-    _ranges(bench, variant, wanted)
-    _granularity(bench, variant, wanted)
     _nodes(bench, variant)
     _slow_nodes(bench, variant)
+    _granularity(bench, variant, wanted)
+
+
+def best_ranges(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """Keep the activation ranges whose outputs are closest to fp32's: the kernels are the same, so nothing is timed."""
+    for method in METHODS if wanted.method is None else ():
+        current = bench.best[variant]
+        if current.scheme is not None and method != "minmax" and bench.left():
+            _closer(bench, "ranges", current, replace(current.scheme, method=method))
 
 
 def _raw_pixels(bench: Bench, variant: str, wanted: Wanted) -> None:
@@ -42,14 +49,6 @@ def _raw_pixels(bench: Bench, variant: str, wanted: Wanted) -> None:
     if folded is not None and current.scheme is not None:
         source = bench.save(folded, f"{variant}-pixels-fp32")
         _faster(bench, "preprocessing", current, replace(current.scheme, raw_pixels=True), wanted, fp32=source)
-
-
-def _ranges(bench: Bench, variant: str, wanted: Wanted) -> None:
-    """Other activation ranges: the same kernels, so only the outputs are compared."""
-    for method in METHODS if wanted.method is None else ():
-        current = bench.best[variant]
-        if current.scheme is not None and method != "minmax" and bench.left():
-            _closer(bench, "ranges", current, replace(current.scheme, method=method))
 
 
 def _granularity(bench: Bench, variant: str, wanted: Wanted) -> None:
@@ -67,15 +66,23 @@ def _nodes(bench: Bench, variant: str) -> None:
 
 
 def _slow_nodes(bench: Bench, variant: str) -> None:
-    """Nodes that int8 makes slower stay in fp32, where that pays for the conversions around them."""
-    current = bench.best[variant]
-    if current.scheme is None or not bench.left():
-        return
-    gains = gains_ms(current.fp32, current.path, bench.probes.inputs, bench.options)
-    able = quantizable(current.fp32)
-    slower = tuple(sorted(name for name, gain in gains.items() if name in able and gain <= -SLOWER_MS))
-    if slower:
-        _faster(bench, "nodes", current, replace(current.scheme, exclude=slower))
+    """Nodes that int8 makes slower stay in fp32, where that pays for the conversions around them.
+
+    Again as long as it helps: a node that lost its int8 neighbours may be slower than in fp32 too.
+    """
+    while bench.left():
+        current = bench.best[variant]
+        if current.scheme is None:
+            return
+        gains = gains_ms(current.fp32, current.path, bench.probes.inputs, bench.options)
+        able = quantizable(current.fp32) - {*current.scheme.exclude}
+        slower = {name for name, gain in gains.items() if name in able and gain <= -SLOWER_MS}
+        if not slower:
+            return
+        exclude = tuple(sorted(slower | {*current.scheme.exclude}))
+        _faster(bench, "nodes", current, replace(current.scheme, exclude=exclude))
+        if bench.best[variant] is current:
+            return
 
 
 def _closer(bench: Bench, stage: str, current: Candidate, scheme: Scheme) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edgekd import compete
 from edgekd.errors import BadInputError
 from edgekd.targets import Budgets, Target, dump, load, names
 
@@ -86,10 +87,8 @@ def test_no_shipped_budget_needs_the_thousand_samples_of_a_p99(name: str) -> Non
 
 def test_without_vnni_a_variant_that_may_saturate_competes_only_where_files_are_made_portable() -> None:
     target = load("x86-avx2")
-    chosen = {
-        portable: compete.allowed(target.precisions, target.precisions, target.name, isa=target.isa, portable=portable)[0]
-        for portable in (True, False)
-    }
+    names = target.precisions
+    chosen = {made: compete.allowed(names, names, "x", isa=target.isa, portable=made)[0] for made in (True, False)}
     assert set(chosen[True]) - set(chosen[False]) == {"int8-u8s8"}
     assert "int8-u8s8-7bit" in chosen[False] and target.preferred == "int8-u8s8-7bit"
 
