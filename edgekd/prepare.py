@@ -13,6 +13,7 @@ from edgekd.errors import BadInputError, ExitCode
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, silent
 from edgekd.quantize import Saturation, Wanted, describe_file, saturating, search
+from edgekd.quantize.prepare import load
 from edgekd.recipe import ALL_PRECISIONS
 from edgekd.recorded import record
 from edgekd.session import Facts, SessionOptions
@@ -78,8 +79,9 @@ def quantize_file(
         ALL_PRECISIONS, profile.precisions, profile.name, isa=profile.isa, portable=chosen.portable
     )
     wanted = Wanted(variants=names, tolerable_drop=compete.tolerable_drop(merged), **asdict(chosen))
+    fp32 = _self_contained(model)  # refuses what cannot be quantized before anything is written
     with locked(folder):
-        write_atomic(folder / "fp32.onnx", _self_contained(model))
+        write_atomic(folder / "fp32.onnx", fp32)
         found = search(
             folder / "fp32.onnx",
             parts.calibration.inputs,
@@ -236,9 +238,7 @@ def drop_self_comparison(accuracy: dict[str, Any]) -> None:
 
 
 def _self_contained(model: Path) -> bytes:
-    import onnx
-
-    raw: bytes = onnx.load(str(model)).SerializeToString(deterministic=True)
+    raw: bytes = load(model).SerializeToString(deterministic=True)
     return raw
 
 

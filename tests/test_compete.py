@@ -1,6 +1,7 @@
 """Files compete on small real networks: a faulty one loses with its reason, a faulty baseline ends the race."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,51 @@ def test_what_the_target_does_not_run_is_left_out_with_a_reason() -> None:
     assert build == ("int8-u8s8",)
     assert list(left_out) == ["fp16", "int8-dynamic"]
     assert left_out["fp16"] == "not built: target small-board does not run it (it runs fp32, int8-u8s8)"
+
+
+def test_on_avx2_what_can_saturate_competes_only_where_it_is_made_portable() -> None:
+    wanted = ("int8-u8s8", "int8-s8s8", "int8-u8u8", "int8-u8s8-7bit")
+    for isa, portable, left in (
+        ("avx2", True, set()),
+        (None, False, set()),
+        ("avx512_vnni", False, set()),
+        ("avx2", False, {"int8-u8s8", "int8-s8s8"}),
+    ):
+        build, left_out = compete.allowed(wanted, wanted, "board", isa=isa, portable=portable)
+        assert set(left_out) == left and set(build) == set(wanted) - left
+
+
+@pytest.mark.parametrize(
+    ("limits", "drop"),
+    [
+        ({}, 0.01),
+        ({"max_top1_drop": 0.02}, 0.02),
+        ({"min_agreement": 0.97}, 0.03),
+        ({"max_top1_drop": 0.02, "min_agreement": 0.99}, 0.01),
+        ({"max_p50_ms": 5.0}, 0.01),
+    ],
+)
+def test_what_the_search_may_lose_is_what_the_gate_lets_pass(limits: dict[str, float], drop: float) -> None:
+    assert compete.tolerable_drop(limits) == pytest.approx(drop)
+
+
+def test_the_session_key_is_set_only_where_files_are_portable_by_it() -> None:
+    own = SessionOptions(session_config={"session.disable_prepacking": "1"})
+    for portable, saturation in ((True, "safe"), (False, "session-key")):
+        assert compete.with_session_key(own, portable=portable, saturation=saturation) == own
+    changed = compete.with_session_key(own, portable=True, saturation="session-key")
+    assert changed.session_config == {"session.disable_prepacking": "1", "session.x64quantprecision": "1"}
+
+
+def test_what_ran_is_measured_of_every_file_and_how_it_was_made_is_kept(
+    finished: tuple[list[Built], dict[str, Any]],
+) -> None:
+    built, measured = finished
+    for name in ("fp32", "copy"):
+        ran = measured[name]["kernels"]
+        assert ran["sentence"] == "0 % of the time in int8 kernels" and "nodes" not in ran
+        assert ran["nodes_per_provider"]["CPUExecutionProvider"] > 3
+    made = [*built[:1], replace(built[1], description="as it is", saturates=("conv",))]
+    variants, _ = verdict(made, {name: measured[name] for name in ("fp32", "copy")})
+    assert (variants[1].description, variants[1].saturates) == ("as it is", ("conv",))
+    assert variants[1].kernels == measured["copy"]["kernels"]

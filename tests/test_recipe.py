@@ -173,6 +173,21 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path: Path, section: st
 
 
 @pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("qat_epochs = 2", "quantize: qat_epochs is set, and qat = false"),
+        ("portable = false\nsaturation = '7bit'", "quantize: saturation = '7bit' is what makes a file portable"),
+        ("saturation = 'never'", "quantize.saturation: found 'never'"),
+        ("time_budget = 0", "quantize.time_budget: found 0"),
+        ("max_memory_bytes = 0", "quantize.max_memory_bytes: found 0"),
+        ("calibration_method = 'median'", "quantize.calibration_method: found 'median'"),
+    ],
+)
+def test_contradictions_of_the_search_are_refused(tmp_path: Path, lines: str, expected: str) -> None:
+    assert expected in refused(tmp_path, f"{SMALL}[quantize]\n{lines}")
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ('augment = "flip"\ncrop_padding = 2', "data: crop_padding is set, but augment = 'flip' does not crop"),

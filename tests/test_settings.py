@@ -10,6 +10,7 @@ from edgekd import keys as hashes
 from edgekd import settings
 from edgekd.core import methods
 from edgekd.errors import BadInputError
+from edgekd.quantize import Wanted
 from edgekd.recipe import Recipe, parse
 from edgekd.recipe.distill import KNOBS
 
@@ -132,3 +133,28 @@ def test_missing_weights_are_refused_before_the_data_is_read(document: dict[str,
 def test_timing_is_the_recipes(document: dict[str, Any]) -> None:
     timing = settings.timing(changed(document, "validate", rounds=2, seconds=0.5, min_samples=40, batch_size=4))
     assert (timing.rounds, timing.seconds, timing.min_samples, timing.batch_size) == (2, 0.5, 40, 4)
+
+
+def test_what_the_search_may_do_is_the_recipes(document: dict[str, Any]) -> None:
+    limits = {"max_top1_drop": 0.02}
+    usual = settings.wanted(parse(document, origin="test"), variants=("fp16",), limits=limits)
+    assert usual == Wanted(variants=("fp16",), tolerable_drop=0.02)
+    chosen = changed(
+        document,
+        "quantize",
+        calibration_method="mse",
+        per_channel=False,
+        saturation="u8u8",
+        time_budget=7.5,
+        max_memory_bytes=10_000_000,
+    )
+    assert settings.wanted(chosen, variants=("int8-u8s8",), limits={}) == Wanted(
+        variants=("int8-u8s8",),
+        method="mse",
+        per_channel=False,
+        saturation="u8u8",
+        budget_seconds=7.5,
+        max_memory_bytes=10_000_000,
+    )
+    plain = changed(document, "quantize", portable=False)
+    assert not settings.wanted(plain, variants=(), limits={}).portable

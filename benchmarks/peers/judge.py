@@ -26,13 +26,15 @@ Outputs = npt.NDArray[np.float32]
 VALGRIND_SLOWER = 60.0
 """How much longer an inference takes under valgrind, from above; only chooses how many samples fit the time."""
 
-FEWEST, MOST = 20, 200
+FEWEST, MOST = 8, 64
+VALGRIND_LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A file on the n held-out samples, both named by `key`; avx2_*: on the first avx2_n of them, AVX2's kernels against this machine's own.
+    """A file on the n held-out samples, both named by `key`.
 
+    avx2_*: on the first avx2_n of them, AVX2's kernels against this machine's own.
     accuracy: None without labels. agreement: mean score against fp32. avx2_difference and output_step: as shares of the
     range of the fp32 outputs. error: why the file, or its AVX2 run, gave nothing.
     """
@@ -113,7 +115,9 @@ def _judge(
     empty |= {"agreement": float(score(reference, own).mean()), "accuracy": None if y is None else right(own, y)}
     path = Path(str(built.path))
     try:
-        other = run_on(path, x[:count], options_of(built), isa="avx2").values
+        other = run_on(
+            path, x[:count], options_of(built), isa="avx2", timeout_seconds=VALGRIND_LIMIT_SECONDS
+        ).values
     except EnvironmentFault as err:
         return Judged(**empty | {"error": str(err)})
     step = output_step(path)

@@ -31,11 +31,13 @@ class Probe:
 
     sqnr_db: power of fp32's first output over the power of the difference, decibels; higher is closer.
     drop: top-1 lost on the labelled probes, or the share of other classes where there are no labels; lower is better.
+    drop_noise: its standard error.
     """
 
     ratio: float
     sqnr_db: float
     drop: float
+    drop_noise: float = 0.0
 
 
 class Probes:
@@ -65,8 +67,9 @@ class Probes:
             BadInputError: it does not load or run, or gives other than finite numbers.
         """
         run = _runner(candidate, self.options)
-        sqnr_db, drop = self._closeness(run)
-        return Probe(ratio=self.ratio(run, seconds=seconds) if ratio is None else ratio, sqnr_db=sqnr_db, drop=drop)
+        sqnr_db, drop, noise = self._closeness(run)
+        timed = self.ratio(run, seconds=seconds) if ratio is None else ratio
+        return Probe(ratio=timed, sqnr_db=sqnr_db, drop=drop, drop_noise=noise)
 
     def score(self, candidate: Path) -> float:
         """The `drop` of a file, without timing it. Raises BadInputError as `probe`."""
@@ -101,7 +104,8 @@ class Probes:
             taken.append(self.clock() - before)
         return taken
 
-    def _closeness(self, run: Run) -> tuple[float, float]:
+    def _closeness(self, run: Run) -> tuple[float, float, float]:
+        """sqnr_db, drop and drop_noise."""
         outputs = _all(run, self.inputs)
         if not np.isfinite(outputs).all():
             raise BadInputError("its outputs are not finite")
@@ -110,8 +114,10 @@ class Probes:
         axis = 1 if outputs.ndim == 4 else -1
         mine, theirs = outputs.argmax(axis), self._outputs.argmax(axis)
         if self.labels is not None and mine.ndim == 1:
-            return sqnr_db, float((theirs == self.labels).mean() - (mine == self.labels).mean())
-        return sqnr_db, float((mine != theirs).mean())
+            lost = (theirs == self.labels).astype(np.int64) - (mine == self.labels)
+        else:
+            lost = (mine != theirs).reshape(len(mine), -1).mean(axis=1)
+        return sqnr_db, float(lost.mean()), float(lost.std() / np.sqrt(len(lost)))
 
 
 def _runner(path: Path, options: SessionOptions) -> Run:

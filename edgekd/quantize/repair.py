@@ -23,7 +23,8 @@ CLOSER_DB = 0.5
 
 def repair(bench: Bench, variant: str, *, tolerable_drop: float) -> None:
     """Equalised weights and corrected biases where they are closer to fp32; what it takes where too much is lost."""
-    if bench.best[variant].probe.drop > MARGIN * tolerable_drop:
+    lost = bench.best[variant].probe
+    if lost.drop - lost.drop_noise > MARGIN * tolerable_drop:
         _recover(bench, variant, MARGIN * tolerable_drop)
     else:
         _closer(bench, variant, "cross-layer equalisation", _equalised)

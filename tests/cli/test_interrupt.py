@@ -129,6 +129,16 @@ def test_a_run_that_was_killed_ends_the_same_when_started_again(
     same(folder, finished)
 
 
+def test_ctrl_c_in_the_search_for_variants_keeps_the_best_so_far(finished: Finished, tmp_path: Path) -> None:
+    model, data = finished.folder / "model.onnx", finished.recipe.parent / "test.npz"
+    arguments = ("quantize", model, "--data", data, "--out", tmp_path / "out", "--time-budget", "120")
+    first = tmp_path / "out" / "fp32.onnx"
+    assert interrupted(*arguments, at="calibrate", delay=2.0, after=first, number=signal.SIGINT) == 130
+    found = files(tmp_path / "out") - {".lock"}
+    assert {"fp32.onnx", "int8-u8s8.onnx"} <= found
+    assert all(name.endswith(".onnx") for name in found)
+
+
 def test_a_second_process_in_the_same_folder_is_refused_and_disturbs_nothing(
     finished: Finished, tmp_path: Path
 ) -> None:

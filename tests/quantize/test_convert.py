@@ -38,7 +38,11 @@ def test_a_converted_file_is_near_fp32(variant: str, least: float, net: Path, tm
 
 @pytest.mark.parametrize("variant", ["int8-weight-only", "int4-weight-only"])
 def test_weights_of_matrix_products_are_all_that_shrinks(variant: str, net: Path, tmp_path: Path) -> None:
-    nodes = [("Gemm", ["x", "w1"], "hidden", {"transB": 1}), ("Relu", ["hidden"], "relu"), ("MatMul", ["relu", "w2"], "y")]
+    nodes = [
+        ("Gemm", ["x", "w1"], "hidden", {"transB": 1}),
+        ("Relu", ["hidden"], "relu"),
+        ("MatMul", ["relu", "w2"], "y"),
+    ]
     weights = {"w1": normal(64, 128, size=0.1), "w2": normal(64, 32, seed=1, size=0.1)}
     wide, x = save(tmp_path / "wide.onnx", nodes, weights, ["batch", 128]), samples(16, 128)
     made = convert(variant, wide, tmp_path / "made.onnx", x)

@@ -75,9 +75,7 @@ def test_every_tensor_has_a_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opset", [17, 18])
-def test_a_mean_over_all_positions_becomes_a_pooling_and_one_over_channels_does_not(
-    opset: int, tmp_path: Path
-) -> None:
+def test_a_mean_over_all_positions_becomes_a_pooling_and_one_over_channels_does_not(opset: int, tmp_path: Path) -> None:
     def net(path: Path, axes: list[int]) -> Path:
         constants = {"w": normal(8, 4, 3, 3)} | ({"axes": np.array(axes)} if opset >= 18 else {})
         mean = (["conv", "axes"], {}) if opset >= 18 else (["conv"], {"axes": axes})

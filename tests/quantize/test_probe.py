@@ -94,6 +94,14 @@ def test_without_labels_other_classes_are_a_loss_and_with_them_only_lost_ones(ne
     assert Probes(net, X, CPU, labels=np.full(40, 99)).score(turned) == 0.0
 
 
+def test_the_noise_of_the_drop_is_its_standard_error(net: Path, tmp_path: Path) -> None:
+    """Of n samples of which a share p is lost: the root of p (1 - p) / n."""
+    turned = changed(net, tmp_path / "turned.onnx", "w4", -0.2)
+    found = Probes(net, X, CPU, labels=answers(net, X).argmax(axis=1)).probe(turned, seconds=0, ratio=1)
+    assert 0 < found.drop < 1
+    assert found.drop_noise == pytest.approx(np.sqrt(found.drop * (1 - found.drop) / len(X)))
+
+
 def test_a_map_of_classes_counts_places(tmp_path: Path) -> None:
     net = save(tmp_path / "map.onnx", [("Conv", ["x", "w"], "y")], {"w": normal(3, 4, 1, 1)}, ["batch", 4, 10, 10])
     other = changed(net, tmp_path / "other.onnx", "w", -1.0)

@@ -101,7 +101,7 @@ def saved(path: Path) -> Path:
 
 
 def border(path: Path, folded: Path) -> float:
-    """The most that the bias can be wrong at a padded place: all weights of a channel times what is left of its zero."""
+    """The most that the bias can be wrong in the padding: all weights of a channel times what is left of its zero."""
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(folded)).graph.initializer}
     original = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
     zero = np.full((1, SIZE, SIZE, original["w"].shape[1]), constants["pixels_zero_point"], np.uint8)

@@ -98,7 +98,9 @@ def test_uneven_channels_and_wide_limits_change_nothing(trained: Trained) -> Non
     np.testing.assert_allclose(run(hard, trained.x)[0], run(trained.model, trained.x)[0], atol=1e-3)
 
 
-def test_a_file_that_collapsed_is_brought_back_by_equalisation_with_every_layer_in_int8(make: MakeBench, trained: Trained) -> None:
+def test_a_file_that_collapsed_is_brought_back_by_equalisation_with_every_layer_in_int8(
+    make: MakeBench, trained: Trained
+) -> None:
     bench = make(uneven(trained.model), TENSOR)
     before = lost(bench, trained)
     assert before > 0.2

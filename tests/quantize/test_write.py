@@ -57,7 +57,10 @@ def dequantized(path: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize(
     ("pair", "kept"),
-    [("u8u8", "full"), *((p, w) for p in ("u8s8", "s8s8") for w in ("full", "safe", "7bit", "7bit-there", "u8u8-there"))],
+    [
+        ("u8u8", "full"),
+        *((p, w) for p in ("u8s8", "s8s8") for w in ("full", "safe", "7bit", "7bit-there", "u8u8-there")),
+    ],
 )
 def test_every_scheme_gives_a_standard_file_near_fp32(
     pair: Pair, kept: Weights, per_channel: bool, net: Path, bounds: Ranges, tmp_path: Path
