@@ -13,7 +13,7 @@ import typer
 
 from edgekd import __version__
 from edgekd.cli import cache, files, info, init, run, study
-from edgekd.errors import EdgekdError, ExitCode
+from edgekd.errors import EdgekdError, ExitCode, Interrupted
 
 app = typer.Typer(
     name="edgekd",
@@ -77,6 +77,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # an ASCII or Latin-1 terminal must not turn a verdict into a crash
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    told = False
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -85,7 +86,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except EdgekdError as err:
-        print(f"error: {err}", file=sys.stderr)
+        told = isinstance(err, Interrupted)  # it says itself what is kept
+        print(err if told else f"error: {err}", file=sys.stderr)
         code = err.exit_code
     except SystemExit:  # how typer and rich answer a closed pipe, with 1
         code = _nobody_reads()
@@ -102,7 +104,7 @@ def main() -> None:
     except Exception:  # noqa: BLE001  the last resort: a bug of ours, told apart from every verdict by its exit code
         traceback.print_exc()
         code = ExitCode.INTERNAL
-    if code == ExitCode.INTERRUPTED:
+    if code == ExitCode.INTERRUPTED and not told:
         print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
     sys.exit(int(code or 0))
 

@@ -83,6 +83,11 @@ def say(text: str) -> None:
     stdout.print(text, markup=False)
 
 
+def warn(text: str) -> None:
+    """A line on stderr that a reader should not miss."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
 def portability_line(report: Mapping[str, Any]) -> None:
     """How far the file's outputs on another instruction set are from the machine's own."""
     found = next(variant["portability"] for variant in report["variants"] if variant["selected"])

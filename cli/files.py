@@ -57,8 +57,11 @@ def quantize(
     ] = None,
     portable: Annotated[bool, typer.Option(help="Only files that compute the same on x86 CPUs without VNNI.")] = True,
     saturation: Annotated[
-        Saturation, typer.Option(help="What is done to a layer whose 16-bit sums can saturate there.")
-    ] = Saturation.safe,
+        Saturation | None,
+        typer.Option(
+            help="What is done to a layer whose 16-bit sums can saturate there. Default: safe.", show_default=False
+        ),
+    ] = None,
     allow_random_calibration: Annotated[
         bool, typer.Option("--allow-random-calibration", help="Without --data: random numbers, stamped in the report.")
     ] = False,
@@ -78,6 +81,10 @@ def quantize(
             if data is None
             else "--data and --allow-random-calibration contradict each other; remove one"
         )
+    if saturation is not None and not portable:
+        raise BadInputError(
+            f"--saturation {saturation.value} is what makes a file portable, and --no-portable was given; remove one"
+        )
     with console.progress() as listener:
         report, code = prepare.quantize_file(
             model,
@@ -90,7 +97,7 @@ def quantize(
                 budget_seconds=time_budget,
                 max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
                 portable=portable,
-                saturation=saturation.value,
+                saturation=(saturation or Saturation.safe).value,
             ),
             timing=Timing(rounds=rounds, seconds=seconds, min_samples=min_samples),
             listener=listener,
@@ -202,6 +209,8 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(report)
         return
+    for warning in (report["search"] or {}).get("warnings", ()):
+        console.warn(warning)
     console.variants_table(report)
     console.stdout.print()
     console.verdict_table(report["gate"], report["target"])

@@ -50,7 +50,8 @@ class Timing:
 class Variant:
     """One file's fate: measurements and verdict as JSON-ready mappings, and the reason it ships or does not.
 
-    description: how it was quantized. saturates: layers that can saturate on AVX2. kernels: what ONNX Runtime ran.
+    description: how it was quantized. saturates: layers that can saturate on AVX2. pair_sums: as
+    `edgekd.quantize.Built` has them. kernels: what ONNX Runtime ran.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Variant:
     sha256: str | None
     description: str
     saturates: tuple[str, ...]
+    pair_sums: tuple[tuple[str, int, int | None], ...]
     kernels: dict[str, Any] | None
     accuracy: dict[str, Any] | None
     latency: dict[str, Any] | None
@@ -209,6 +211,7 @@ def judge(
             sha256=b.sha256,
             description=b.description,
             saturates=b.saturates,
+            pair_sums=b.pair_sums,
             kernels=measured.get(b.name, {}).get("kernels"),
             accuracy=measured.get(b.name, {}).get("accuracy"),
             latency=measured.get(b.name, {}).get("latency"),
@@ -224,7 +227,9 @@ def judge(
 
 def _absent(name: str, reason: str) -> Variant:
     nothing = dict.fromkeys(("path", "size_bytes", "sha256", "kernels", "accuracy", "latency", "gate"))
-    return Variant(name=name, precision=name, selected=False, reason=reason, description="", saturates=(), **nothing)
+    return Variant(
+        name=name, precision=name, selected=False, reason=reason, description="", saturates=(), pair_sums=(), **nothing
+    )
 
 
 def _candidate(name: str, measured: Mapping[str, Any], verdict: gate.Gate) -> Candidate:

@@ -19,7 +19,7 @@ from edgekd.data import Samples
 from edgekd.errors import ExitCode
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, announced, silent
-from edgekd.quantize import Built, describe_file, search
+from edgekd.quantize import Built, describe_file, saturating, search
 from edgekd.recipe import Recipe, dump
 from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
@@ -266,7 +266,9 @@ class _Run:
             return asdict(found), [self.folder / "variants" / b.path for b in found.built if b.path]
 
         parts = [exported["sha256"], asdict(wanted), self.data.content_hash, self.data.index_hash]
-        key = key_of("quantize", self.versions("onnx", "onnxruntime", "onnxruntime-gpu"), self.conditions(), parts)
+        key = key_of(
+            "quantize", self.versions("numpy", "onnx", "onnxruntime", "onnxruntime-gpu"), self.conditions(), parts
+        )
         built = [Built(**one) for one in self.stage("quantize", key, work)["built"]]
         # Paths relative to the run folder, as the report states them.
         moved = [replace(b, path=b.path and f"variants/{b.path}") for b in built]
@@ -275,14 +277,16 @@ class _Run:
             words = (
                 f"{tuned['weight_bits']}-bit weights trained with the rounding, {tuned['settings']['epochs']} epochs"
             )
-            made = describe_file("int8-qat", self.folder / "variants" / "int8-qat.onnx", description=words)
+            file = self.folder / "variants" / "int8-qat.onnx"
+            made = describe_file("int8-qat", file, description=words, saturates=saturating(file))
             moved.append(replace(made, path=f"variants/{made.path}"))
         return [describe_file("fp32", self.folder / "model.onnx"), *moved]
 
     def qat(self) -> dict[str, Any] | None:
         """The student fine-tuned with fake quantization, where the recipe asks for it and the target runs it."""
         chosen = self.recipe.quantize
-        if not chosen.qat:
+        built, _ = self.variants()
+        if not chosen.qat or not {"int8-u8s8", "int8-u8s8-7bit"} & {*built}:
             return None
         student = self.distill()
         path = self.folder / "variants" / "int8-qat.onnx"

@@ -1,5 +1,6 @@
 """On-device preparation of an ONNX file that is already there: quantize, validate, no recipe, no torch."""
 
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from edgekd import assemble, compete, environment, fidelity, gate, isa, report, runner, session, targets
 from edgekd.data.for_model import ModelData, data_for_model
 from edgekd.data.parts import ModelSamples, Parts, part, random_parts
-from edgekd.errors import BadInputError, ExitCode
+from edgekd.errors import BadInputError, ExitCode, Interrupted
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, silent
 from edgekd.quantize import Saturation, Wanted, describe_file, saturating, search
@@ -78,9 +79,18 @@ def quantize_file(
     names, left_out = compete.allowed(
         ALL_PRECISIONS, profile.precisions, profile.name, isa=profile.isa, portable=chosen.portable
     )
-    wanted = Wanted(variants=names, tolerable_drop=compete.tolerable_drop(merged), **asdict(chosen))
+    wanted = Wanted(
+        variants=names,
+        tolerable_drop=compete.tolerable_drop(merged),
+        smallest_sqnr_db=merged.get("min_sqnr_db"),
+        **asdict(chosen),
+    )
+    times = timing or compete.Timing()
+    if known.shape[0] is not None:  # a network whose batch is fixed is timed with it
+        times = replace(times, batch_size=known.shape[0])
     fp32 = _self_contained(model)  # refuses what cannot be quantized before anything is written
     with locked(folder):
+        _clear(folder)
         write_atomic(folder / "fp32.onnx", fp32)
         found = search(
             folder / "fp32.onnx",
@@ -93,15 +103,12 @@ def quantize_file(
         )
         built = [describe_file("fp32", folder / "fp32.onnx"), *found.built]
         samples = compete.Samples(inputs=held_out.inputs, labels=held_out.labels, classes=held_out.classes)
-        measured = compete.measure(
-            built,
-            samples,
-            options,
-            folder=folder,
-            timing=timing or compete.Timing(),
-            isa=machine.isa,
-            listener=listener,
-        )
+        try:
+            measured = compete.measure(
+                built, samples, options, folder=folder, timing=times, isa=machine.isa, listener=listener
+            )
+        except KeyboardInterrupt as err:
+            raise Interrupted(f"interrupted; the variants in {folder} are built and tuned, not validated") from err
         variants, verdict = compete.judge(built, measured, limits=merged, sources=sources, left_out=left_out)
         counts = {"calibration": len(parts.calibration.inputs), "test": len(held_out.inputs)}
         data = _data_facts(source, held_out, counts)
@@ -111,6 +118,16 @@ def quantize_file(
         report.write(full, folder)
         assemble.write_bundle(full, folder, held_out.inputs, target=profile, options=options, isa=machine.isa)
     return full, gate.exit_code(verdict.verdict)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left: beside new variants an old report would seem to be theirs."""
+    for name in ("fp32", *ALL_PRECISIONS):
+        (folder / f"{name}.onnx").unlink(missing_ok=True)
+    for name in report.FILES:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "bundle" / "manifest.json").is_file():
+        shutil.rmtree(folder / "bundle")
 
 
 def _parts(source: Path | None, known: Facts, model: Path, calibration_samples: int) -> Parts:
@@ -224,7 +241,7 @@ def default_limits(samples: ModelSamples, model: Path, options: SessionOptions) 
     if samples.labels is not None:
         return {"max_top1_drop": 0.01}
     opened = session.open_session(model, options)
-    outputs = record(runner.run_all(opened, session.facts(opened, model)), samples.inputs[:8], batch_size=1)
+    outputs = record(runner.run_all(opened, session.facts(opened, model)), samples.inputs[:1], batch_size=1)
     decides = fidelity.compare_recorded(outputs, None).agreement is not None
     classifies = outputs.first().ndim == 2 and outputs.first().shape[1] > 1
     return ({"min_agreement": 0.97} if decides else {}) | ({} if classifies else {"min_sqnr_db": 10.0})

@@ -116,6 +116,7 @@ def wanted(recipe: Recipe, *, variants: tuple[str, ...], limits: Mapping[str, fl
         portable=chosen.portable,
         saturation=chosen.saturation,
         tolerable_drop=compete.tolerable_drop(limits),
+        smallest_sqnr_db=limits.get("min_sqnr_db"),
         budget_seconds=chosen.time_budget,
         max_memory_bytes=chosen.max_memory_bytes,
     )

@@ -136,3 +136,77 @@ def test_a_command_prints_a_table_and_its_goal(command: list[str], expected: str
     assert done.returncode == 0, done.stderr
     assert "peak memory, MiB" in done.stdout and expected in done.stdout
     assert "load average" in done.stdout and (tmp_path / "o.json").is_file()
+
+
+from benchmarks.peers import judge, process, score, table, text  # noqa: E402
+from benchmarks.peers.build import Built  # noqa: E402
+from benchmarks.peers.judge import Judged  # noqa: E402
+
+
+def test_lines_read_the_same_where_blanks_and_repetitions_differ() -> None:
+    # Characters by step, 0 the blank: "aab" and "ab" are apart only where a blank stands between the two a.
+    reference, other = (np.eye(3, dtype=np.float32)[np.array(steps)] for steps in ([[1, 1, 2], [1, 0, 1]],) * 2)
+    other[0] = np.eye(3, dtype=np.float32)[[1, 0, 2]]
+    other[1] = np.eye(3, dtype=np.float32)[[1, 1, 1]]
+    assert score.same_text(reference, other).tolist() == [1.0, 0.0]
+
+
+def test_masks_agree_by_intersection_over_union() -> None:
+    reference = np.array([[0.9, 0.9, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+    other = np.array([[0.9, 0.1, 0.9, 0.1], [0.1, 0.1, 0.1, 0.1]], dtype=np.float32)
+    assert score.same_mask(reference, other) == pytest.approx([1 / 3, 1.0])
+
+
+def judged(*, agreement: float = 1.0, avx2: float | None = 1.0, difference: float | None = 0.0) -> Judged:
+    found = {"avx2_agreement": avx2, "avx2_difference": difference, "output_step": 0.004}
+    return Judged(key="", n=200, accuracy=None, agreement=agreement, avx2_n=200, error="", **found)
+
+
+@pytest.mark.parametrize(
+    ("avx2", "difference", "expected"),
+    [(1.0, 0.0, True), (0.995, 0.0049, True), (0.99, 0.0, False), (1.0, 0.006, False), (None, None, None)],
+)
+def test_a_file_is_portable_within_one_step_beyond_fp32(
+    avx2: float | None, difference: float | None, expected: bool | None
+) -> None:
+    assert judge.portable(judged(avx2=avx2, difference=difference), judged(difference=0.001)) is expected
+
+
+def row(tool: str, speed: float, agreement: float) -> table.Row:
+    empty = dict.fromkeys(("size_bytes", "sha256", "seconds", "cpu_seconds", "peak_bytes"))
+    built = Built(net="n", tool=tool, key="", path="f", versions={}, session_config={}, chosen="", reason="", **empty)
+    ratio = turns.paired_ratio([speed, speed], [1.0, 1.0])
+    return table.Row(built=built, judged=judged(agreement=agreement), speed=ratio, portable=True)
+
+
+def test_a_faster_and_a_better_tool_are_named() -> None:
+    lines = table.goals([row("fp32", 1.0, 1.0), row("other", 1.6, 0.99), row("edgekd", 1.5, 0.992)])
+    assert lines[0] == "- fastest or tied within 3 %: missed (1.50x; other 1.60x)"
+    assert lines[1] == "- best or tied within 0.3 point: missed (99.20 %; fp32 100.00 %)"
+    assert "met" in lines[2] and lines[3].endswith("so are: other")
+
+
+def test_a_tie_within_three_percent_and_three_tenths_of_a_point_is_met() -> None:
+    lines = table.goals([row("fp32", 1.0, 0.994), row("other", 1.54, 0.99), row("edgekd", 1.5, 0.992)])
+    assert "met (1.50x" in lines[0] and "met (99.20 %" in lines[1]
+
+
+def test_peak_memory_of_a_command_is_that_of_its_child_too(tmp_path: Path) -> None:
+    child = "import time; b = b'x' * 2**27; time.sleep(1)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    ran = process.run([sys.executable, "-c", code], folder=tmp_path, log=tmp_path / "log", limit_seconds=30)
+    assert ran.code == 0 and ran.peak_bytes > 2**27
+
+
+def test_a_command_ends_at_its_limit_with_what_it_started(tmp_path: Path) -> None:
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
+    ran = process.run([sys.executable, "-c", code], folder=tmp_path, log=tmp_path / "log", limit_seconds=1)
+    assert ran.code is None
+    gone = Path(f"/proc/{ran.output.strip()}/stat")
+    assert not gone.exists() or gone.read_text().split()[2] == "Z"
+
+
+def test_lines_of_text_are_drawn_alike_from_one_seed() -> None:
+    one, same, other = (text.lines(2, seed=seed) for seed in (0, 0, 1))
+    assert one.shape == (2, 3, 48, 320) and one.dtype == np.float32 and -1 <= one.min() < one.max() <= 1
+    assert np.array_equal(one, same) and not np.array_equal(one, other)

@@ -115,9 +115,7 @@ def _judge(
     empty |= {"agreement": float(score(reference, own).mean()), "accuracy": None if y is None else right(own, y)}
     path = Path(str(built.path))
     try:
-        other = run_on(
-            path, x[:count], options_of(built), isa="avx2", timeout_seconds=VALGRIND_LIMIT_SECONDS
-        ).values
+        other = run_on(path, x[:count], options_of(built), isa="avx2", timeout_seconds=VALGRIND_LIMIT_SECONDS).values
     except EnvironmentFault as err:
         return Judged(**empty | {"error": str(err)})
     step = output_step(path)

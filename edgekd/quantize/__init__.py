@@ -2,8 +2,9 @@
 
 from edgekd.quantize.bench import Decision
 from edgekd.quantize.built import Built, describe_file
+from edgekd.quantize.portable import saturating
 from edgekd.quantize.scheme import Saturation
-from edgekd.quantize.search import Searched, saturating, search
+from edgekd.quantize.search import Searched, search
 from edgekd.quantize.select import Candidate, Choice, choose
 from edgekd.quantize.wanted import Wanted
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.progress import Listener, Progress
 from edgekd.quantize.calibrate import Histogram, observe, ranges
 from edgekd.quantize.convert import CONVERTED
+from edgekd.quantize.portable import saturating
 from edgekd.quantize.prepare import failures
 from edgekd.quantize.probe import Probe, Probes
 from edgekd.quantize.scheme import Method, Scheme
@@ -71,12 +72,15 @@ class Bench:
         folder: Path,
         budget_seconds: float,
         max_memory_bytes: int | None,
+        fix_saturation: bool = False,
+        refuse_saturation: bool = False,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.prepared, self.calibration, self.probes, self.options = prepared, calibration, probes, options
         self.input_name, self.metadata, self.folder, self.listener = input_name, metadata, folder, listener
         self.budget_seconds, self.max_memory_bytes, self.clock = budget_seconds, max_memory_bytes, clock
+        self.fix_saturation, self.refuse_saturation = fix_saturation, refuse_saturation
         self.started = self.last = clock()
         self.seconds_a_probe = min(0.6, budget_seconds / 60)
         self.best: dict[str, Candidate] = {}
@@ -96,7 +100,7 @@ class Bench:
                 CONVERTED[variant][0](source, path, self.ranges(source, "minmax"))
                 self._name(path)
             else:
-                self.write(source, path, scheme)
+                scheme = self.write(source, path, scheme)
             probe = self.probes.probe(path, seconds=self.seconds_a_probe, ratio=ratio)
         except BadInputError as err:
             path.unlink(missing_ok=True)
@@ -106,10 +110,25 @@ class Bench:
             return f"could not be built: {type(err).__name__}: {first_line(err)}"
         return Candidate(variant=variant, scheme=scheme, fp32=source, path=path, probe=probe)
 
-    def write(self, fp32: Path, path: Path, scheme: Scheme) -> None:
-        """`fp32` quantized as the scheme says, with the network's own metadata."""
-        write(fp32, path, scheme, self.ranges(fp32, scheme.method))
+    def write(self, fp32: Path, path: Path, scheme: Scheme) -> Scheme:
+        """`fp32` quantized as the scheme says, with the network's own metadata; the scheme that it came to.
+
+        A layer that no choice of weights keeps from saturating, such as a product of two activations, stays in fp32.
+
+        Raises:
+            BadInputError: a layer can saturate, and the search is to refuse that.
+        """
+        ranges = self.ranges(fp32, scheme.method)
+        write(fp32, path, scheme, ranges)
+        heavy = saturating(path) if self.fix_saturation or self.refuse_saturation else ()
+        if heavy and self.fix_saturation:
+            scheme = replace(scheme, exclude=tuple(sorted({*scheme.exclude, *heavy})))
+            write(fp32, path, scheme, ranges)
+            heavy = saturating(path)
+        if heavy:
+            raise BadInputError(f"not portable: {len(heavy)} layer(s) can saturate on AVX2, such as {heavy[0]}")
         self._name(path)
+        return scheme
 
     def save(self, model: "onnx.ModelProto", name: str) -> Path:
         """An fp32 network of the search's own making, as a file on the bench."""

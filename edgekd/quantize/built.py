@@ -11,6 +11,7 @@ class Built:
     """One variant. path: the file's name in its folder, None where there is none, with the reason.
 
     description: how it was quantized, in words. saturates: layers whose 16-bit pair sums can saturate on AVX2.
+    pair_sums: (layer, the largest sum that its weights allow, the largest on some samples where it can saturate).
     """
 
     name: str
@@ -20,9 +21,17 @@ class Built:
     reason: str = ""
     description: str = ""
     saturates: tuple[str, ...] = ()
+    pair_sums: tuple[tuple[str, int, int | None], ...] = ()
 
 
-def describe_file(name: str, path: Path, *, description: str = "", saturates: tuple[str, ...] = ()) -> Built:
+def describe_file(
+    name: str,
+    path: Path,
+    *,
+    description: str = "",
+    saturates: tuple[str, ...] = (),
+    pair_sums: tuple[tuple[str, int, int | None], ...] = (),
+) -> Built:
     """The facts of a file that is there, such as fp32 itself."""
     return Built(
         name=name,
@@ -31,6 +40,7 @@ def describe_file(name: str, path: Path, *, description: str = "", saturates: tu
         sha256=sha256(path),
         description=description,
         saturates=saturates,
+        pair_sums=pair_sums,
     )
 
 

@@ -55,7 +55,7 @@ class Probes:
         self.options, self.clock = options, clock
         self._fp32 = _runner(fp32, options)
         # An OCR map is a thousand times a classifier's row.
-        count = max(8, MAX_OUTPUT_BYTES // self._fp32(inputs[:1]).nbytes)
+        count = max(8, MAX_OUTPUT_BYTES // max(1, self._fp32(inputs[:1]).nbytes))
         self.inputs, self.labels = inputs[:count], None if labels is None else labels[:count]
         self._outputs = _all(self._fp32, self.inputs)
         self._power = float(np.square(self._outputs, dtype=np.float64).sum())
@@ -74,6 +74,10 @@ class Probes:
     def score(self, candidate: Path) -> float:
         """The `drop` of a file, without timing it. Raises BadInputError as `probe`."""
         return self._closeness(_runner(candidate, self.options))[1]
+
+    def closeness(self, candidate: Path) -> tuple[float, float, float]:
+        """sqnr_db, drop and drop_noise of a file, without timing it. Raises BadInputError as `probe`."""
+        return self._closeness(_runner(candidate, self.options))
 
     def ratio(self, run: Run, *, seconds: float) -> float:
         """Latency of `run` over fp32's, one sample an inference, in blocks fp32 - it - it - fp32.
@@ -107,6 +111,8 @@ class Probes:
     def _closeness(self, run: Run) -> tuple[float, float, float]:
         """sqnr_db, drop and drop_noise."""
         outputs = _all(run, self.inputs)
+        if outputs.shape != self._outputs.shape:
+            raise BadInputError(f"its outputs have shape {outputs.shape}, fp32's {self._outputs.shape}")
         if not np.isfinite(outputs).all():
             raise BadInputError("its outputs are not finite")
         noise = float(np.square(outputs - self._outputs, dtype=np.float64).sum())
@@ -127,4 +133,10 @@ def _runner(path: Path, options: SessionOptions) -> Run:
 
 
 def _all(run: Run, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    return np.concatenate([run(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
+    parts = [run(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)]
+    if len({part.shape[1:] for part in parts}) > 1 or sum(map(len, parts)) != len(inputs):
+        raise BadInputError(
+            "the number of output rows depends on the data; expected one row a sample, to compare files by"
+        )
+    outputs = np.concatenate(parts)
+    return outputs.reshape(-1, 1) if outputs.ndim == 1 else outputs

@@ -10,9 +10,13 @@ from edgekd.quantize.bench import Bench, Candidate
 from edgekd.quantize.gains import gains_ms
 from edgekd.quantize.recover import Score, correct_biases, equalize, recover
 from edgekd.quantize.scheme import Scheme
+from edgekd.quantize.wanted import Wanted
 
 if TYPE_CHECKING:
     import onnx
+
+SMALLEST_DROP = 1e-6
+"""In place of none at all, to divide by."""
 
 MARGIN = 0.8
 """Of what may be lost: the samples that judge are others than those that the search looks at."""
@@ -21,11 +25,12 @@ CLOSER_DB = 0.5
 """A file replaces another where its outputs are closer to fp32's by this much: less is noise of the samples."""
 
 
-def repair(bench: Bench, variant: str, *, tolerable_drop: float) -> None:
+def repair(bench: Bench, variant: str, wanted: Wanted) -> None:
     """Equalised weights and corrected biases where they are closer to fp32; what it takes where too much is lost."""
     lost = bench.best[variant].probe
-    if lost.drop - lost.drop_noise > MARGIN * tolerable_drop:
-        _recover(bench, variant, MARGIN * tolerable_drop)
+    far = wanted.smallest_sqnr_db is not None and lost.sqnr_db < wanted.smallest_sqnr_db + CLOSER_DB
+    if far or lost.drop - lost.drop_noise > MARGIN * wanted.tolerable_drop:
+        _recover(bench, variant, wanted)
     else:
         _closer(bench, variant, "cross-layer equalisation", _equalised)
     scheme = bench.best[variant].scheme
@@ -83,8 +88,8 @@ def _corrected(bench: Bench, current: Candidate) -> "tuple[onnx.ModelProto, Sche
     return model, replace(current.scheme, corrected=True)
 
 
-def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
-    """The order of the whole repair; every attempt is noted."""
+def _recover(bench: Bench, variant: str, wanted: Wanted) -> None:
+    """The order of the whole repair; every attempt is noted. A score is a share of what may be lost: at most 1."""
     current = bench.best[variant]
     assert current.scheme is not None
     scheme = current.scheme
@@ -96,15 +101,18 @@ def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
     def rebuild(source: "Path | onnx.ModelProto", exclude: frozenset[str]) -> Path:
         saved = source if isinstance(source, Path) else bench.save(source, f"{variant}-{len(made)}-fp32")
         path = bench.folder / f"{variant}-repair-{len(made)}.onnx"
-        bench.write(saved, path, replace(scheme, exclude=tuple(sorted(exclude))))
-        made[path] = (saved, exclude)
+        used = bench.write(saved, path, replace(scheme, exclude=tuple(sorted(exclude))))
+        made[path] = (saved, frozenset(used.exclude))
         return path
 
     def score(path: Path) -> Score:
-        drop = bench.probes.score(path)
-        return Score(value=drop, high=drop)
+        sqnr_db, drop, _ = bench.probes.closeness(path)
+        share = drop / max(MARGIN * wanted.tolerable_drop, SMALLEST_DROP)
+        if wanted.smallest_sqnr_db is not None:
+            share = max(share, 10 ** ((wanted.smallest_sqnr_db + CLOSER_DB - sqnr_db) / 20))
+        return Score(value=share, high=share)
 
-    bench.say(f"{variant}: {current.probe.drop:.1%} lost, {tolerable_drop:.1%} may be")
+    bench.say(f"{variant}: {current.probe.drop:.1%} lost, {wanted.tolerable_drop:.1%} may be")
     found = recover(
         current.fp32,
         current.path,
@@ -112,7 +120,7 @@ def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
         input_name=bench.input_name,
         rebuild=rebuild,
         score=score,
-        within=lambda at: at.value <= tolerable_drop,
+        within=lambda at: at.value <= 1,
         cost_ms=lambda node: cost.get(node, dear),
         deadline=bench.left,
         excluded=frozenset(scheme.exclude),
@@ -120,7 +128,11 @@ def _recover(bench: Bench, variant: str, tolerable_drop: float) -> None:
         listener=bench.listener,
     )
     for step in found.steps:
-        after = "" if step.after is None else f"drop {step.after.value:.2%} after {step.before.value:.2%}: "
+        after = (
+            ""
+            if step.after is None
+            else f"{step.after.value:.2f} of what may be lost, {step.before.value:.2f} before: "
+        )
         bench.note("repair", variant, step.name, kept=step.helped, reason=after + step.reason)
     if found.path == current.path:
         return

@@ -15,7 +15,7 @@ from edgekd.files import write_atomic
 from edgekd.progress import Listener, Progress, silent
 from edgekd.quantize.bench import Bench, Candidate, Decision, finite_and_different
 from edgekd.quantize.built import Built, describe_file, lost
-from edgekd.quantize.portable import layers
+from edgekd.quantize.portable import layers, observed, saturating
 from edgekd.quantize.prepare import prepare
 from edgekd.quantize.probe import Probes
 from edgekd.quantize.repair import CLOSER_DB, repair
@@ -80,6 +80,8 @@ def search(
             input_name=prepared.input_name,
             metadata=_metadata(model),
             folder=Path(scratch),
+            fix_saturation=wanted.portable and wanted.saturation not in ("session-key", "refuse"),
+            refuse_saturation=wanted.portable and wanted.saturation == "refuse",
             budget_seconds=wanted.budget_seconds,
             max_memory_bytes=wanted.max_memory_bytes,
             listener=listener,
@@ -87,7 +89,8 @@ def search(
         try:
             _run(bench, wanted)
         except KeyboardInterrupt as err:
-            raise Interrupted(_best_so_far(bench, _place(bench, wanted, folder), folder)) from err
+            built = _place(bench, wanted, folder)
+            raise Interrupted(_best_so_far(bench, built, folder, wanted.tolerable_drop)) from err
         listener(Progress(stage="quantize", done=wanted.budget_seconds, total=wanted.budget_seconds))
         return Searched(
             built=_place(bench, wanted, folder),
@@ -106,7 +109,7 @@ def _run(bench: Bench, wanted: Wanted) -> None:
         speed_up(bench, candidate.variant, wanted)
         if bench.best[candidate.variant].probe.ratio < 1:
             best_ranges(bench, candidate.variant, wanted)
-            repair(bench, candidate.variant, tolerable_drop=wanted.tolerable_drop)
+            repair(bench, candidate.variant, wanted)
 
 
 def _start(bench: Bench, variant: str, wanted: Wanted) -> None:
@@ -119,13 +122,6 @@ def _start(bench: Bench, variant: str, wanted: Wanted) -> None:
     if isinstance(found, str):
         bench.lost[variant] = found
         bench.note("variants", variant, "build", kept=False, reason=found)
-        return
-    heavy = saturating(found.path)
-    if wanted.portable and wanted.saturation == "refuse" and heavy:
-        reason = f"not portable: {len(heavy)} layer(s) can saturate on AVX2, such as {heavy[0]}"
-        bench.lost[variant] = reason
-        bench.drop(found)
-        bench.note("portability", variant, found.sentence(), kept=False, reason=reason, probe=found.probe)
         return
     bench.keep(found)
     bench.note("variants", variant, found.sentence(), kept=True, reason="its first file", probe=found.probe)
@@ -169,24 +165,24 @@ def _place(bench: Bench, wanted: Wanted, folder: Path) -> tuple[Built, ...]:
             continue
         final = folder / f"{variant}.onnx"
         write_atomic(final, candidate.path.read_bytes())
-        saturates = saturating(final)
-        built.append(describe_file(variant, final, description=candidate.sentence(), saturates=saturates))
+        heavy = saturating(final)
+        sums = observed(final, bench.probes.inputs, samples=8) if heavy else layers(final, pairing="kernel")
+        pairs = tuple((layer.node, layer.worst_pair_sum, layer.observed_pair_sum) for layer in sums)
+        words = candidate.sentence()
+        built.append(describe_file(variant, final, description=words, saturates=heavy, pair_sums=pairs))
     return tuple(built)
 
 
-def saturating(path: Path) -> tuple[str, ...]:
-    """Names of the int8 layers whose 16-bit pair sums can saturate on AVX2."""
-    return tuple(layer.node for layer in layers(path, pairing="kernel") if layer.can_saturate)
-
-
-def _best_so_far(bench: Bench, built: tuple[Built, ...], folder: Path) -> str:
-    there = [candidate for candidate in bench.best.values() if any(b.name == candidate.variant for b in built)]
+def _best_so_far(bench: Bench, built: tuple[Built, ...], folder: Path, tolerable: float) -> str:
+    names = {one.name for one in built if one.path is not None}
+    there = [candidate for candidate in bench.best.values() if candidate.variant in names]
     if not there:
         return "interrupted before the first variant was built; fp32 is what there is"
-    best = min(there, key=lambda c: c.probe.ratio)
+    best = min(there, key=lambda c: (c.probe.drop > tolerable, c.probe.ratio))
+    worth = best.probe.ratio < 1 and best.probe.drop <= tolerable
     return (
-        f"interrupted; the best so far is {folder / best.variant}.onnx ({best.sentence()}): "
-        f"{best.probe.ratio:.2f} times fp32's latency, not validated"
+        f"interrupted; the best so far is {'' if worth else 'fp32, then '}{folder / best.variant}.onnx "
+        f"({best.sentence()}): {best.probe.ratio:.2f} times fp32's latency, not validated"
     )
 
 

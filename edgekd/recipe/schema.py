@@ -188,8 +188,8 @@ class Quantize(Section):
     max_memory_bytes: int | None = Field(
         default=None,
         gt=0,
-        description="Memory that calibration may take beside the network, bytes. Default: what 32 images take, at "
-        "most 1 GB.",
+        description="Memory that calibration may take beside the network, bytes. Default: what 64 samples take, at "
+        "most 128 MiB of activations.",
     )
 
     qat: bool = Field(

@@ -70,10 +70,13 @@ def portability(report: Report) -> list[Fact]:
 
 def saturation(variant: Mapping[str, Any]) -> str:
     """Whether a file computes the same on every x86 CPU, in a sentence."""
-    layers = variant.get("saturates") or ()
+    layers, sums = variant.get("saturates") or (), variant.get("pair_sums") or ()
     if not layers:
-        return "no 16-bit pair sum can saturate"
-    return f"{plural(len(layers), 'layer')} can saturate on AVX2: {', '.join(layers)}"
+        largest = f" (at most {max(worst for _, worst, _ in sums):,} of 32,767)" if sums else ""
+        return f"no 16-bit pair sum can saturate{largest}"
+    reached = {name: f"{name} ({worst:,}, on samples {seen:,})" for name, worst, seen in sums if seen is not None}
+    named = ", ".join(reached.get(name, name) for name in layers)
+    return f"{plural(len(layers), 'layer')} can saturate on AVX2: {named}"
 
 
 def kernel_facts(report: Report) -> list[Fact]:

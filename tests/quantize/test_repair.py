@@ -16,6 +16,7 @@ from edgekd.quantize.prepare import prepare
 from edgekd.quantize.probe import Probes
 from edgekd.quantize.repair import closer, repair
 from edgekd.quantize.scheme import Scheme
+from edgekd.quantize.wanted import Wanted
 
 from .recover.networks import run
 from .recover.trained import depthwise_net, pixels, uneven
@@ -84,6 +85,10 @@ def make(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     return make
 
 
+def wanted(tolerable_drop: float, **limits: float) -> Wanted:
+    return Wanted(variants=("int8-u8s8",), tolerable_drop=tolerable_drop, **limits)  # type: ignore[arg-type]
+
+
 def lost(bench: Bench, trained: Trained) -> float:
     """The accuracy that the kept file really gives away."""
     mine, fp32 = (
@@ -104,7 +109,7 @@ def test_a_file_that_collapsed_is_brought_back_by_equalisation_with_every_layer_
     bench = make(uneven(trained.model), TENSOR)
     before = lost(bench, trained)
     assert before > 0.2
-    repair(bench, "int8-u8s8", tolerable_drop=0.01)
+    repair(bench, "int8-u8s8", wanted(0.01))
     found = bench.best["int8-u8s8"]
     assert lost(bench, trained) == found.probe.drop <= 0.01
     assert found.scheme is not None and found.scheme.equalised and found.scheme.exclude == ()
@@ -112,13 +117,13 @@ def test_a_file_that_collapsed_is_brought_back_by_equalisation_with_every_layer_
     (last,) = [decision for decision in bench.decisions if decision.reason == "within what may be lost"]
     assert (last.stage, last.kept) == ("repair", True)
     assert "cross-layer equalisation" in last.tried
-    assert f"after {before:.2%}" in bench.decisions[1].reason
+    assert f"of what may be lost, {before / 0.008:.2f} before" in bench.decisions[1].reason
 
 
 def test_where_nothing_else_helps_few_layers_go_back_to_fp32_and_run_there(make: MakeBench, trained: Trained) -> None:
     bench = make(clipped(uneven(trained.model)), TENSOR)
     assert lost(bench, trained) > 0.1
-    repair(bench, "int8-u8s8", tolerable_drop=0.01)
+    repair(bench, "int8-u8s8", wanted(0.01))
     found = bench.best["int8-u8s8"]
     assert lost(bench, trained) == found.probe.drop <= 0.01
     assert found.scheme is not None and not found.scheme.equalised
@@ -132,7 +137,7 @@ def test_where_nothing_else_helps_few_layers_go_back_to_fp32_and_run_there(make:
 def test_what_is_good_enough_is_only_made_closer(make: MakeBench, trained: Trained) -> None:
     bench = make(trained.model, TENSOR)
     before = bench.best["int8-u8s8"].probe.sqnr_db
-    repair(bench, "int8-u8s8", tolerable_drop=0.5)
+    repair(bench, "int8-u8s8", wanted(0.5))
     assert bench.decisions[1].tried == "cross-layer equalisation"
     assert len(bench.decisions) == 3
     found = bench.best["int8-u8s8"]
@@ -151,9 +156,18 @@ def test_a_network_without_pairs_of_layers_says_so(make: MakeBench, trained: Tra
         if node.op_type == "Relu":
             node.op_type = "Sigmoid"
     bench = make(model, TENSOR)
-    repair(bench, "int8-u8s8", tolerable_drop=0.9)
+    repair(bench, "int8-u8s8", wanted(0.9))
     first = bench.decisions[1]
     assert not first.kept and first.reason.startswith("no two layers whose channels could be matched"), first
+
+
+def test_a_file_that_is_too_far_from_fp32_for_the_gate_is_repaired_too(make: MakeBench, trained: Trained) -> None:
+    bench = make(clipped(uneven(trained.model)), TENSOR)
+    before = bench.best["int8-u8s8"].probe.sqnr_db
+    repair(bench, "int8-u8s8", wanted(1.0, smallest_sqnr_db=before + 6))
+    found = bench.best["int8-u8s8"]
+    assert found.probe.sqnr_db >= before + 6
+    assert found.scheme is not None and found.scheme.exclude
 
 
 def test_fp32_layers_may_cost_no_more_than_int8_saves(
@@ -161,7 +175,7 @@ def test_fp32_layers_may_cost_no_more_than_int8_saves(
 ) -> None:
     bench = make(clipped(uneven(trained.model)), TENSOR)
     monkeypatch.setattr(module, "gains_ms", lambda *files: {"conv1": -1.0, "dense": 0.5})
-    repair(bench, "int8-u8s8", tolerable_drop=0.01)
+    repair(bench, "int8-u8s8", wanted(0.01))
     scheme = bench.best["int8-u8s8"].scheme
     assert scheme is not None and scheme.exclude == ()
     assert any(decision.tried == "fp32 layers" and not decision.kept for decision in bench.decisions)
@@ -170,7 +184,7 @@ def test_fp32_layers_may_cost_no_more_than_int8_saves(
 
 def test_without_time_nothing_is_tried(make: MakeBench, trained: Trained) -> None:
     bench = make(trained.model, TENSOR, budget=1e-9)
-    repair(bench, "int8-u8s8", tolerable_drop=0.9)
+    repair(bench, "int8-u8s8", wanted(0.9))
     assert len(bench.decisions) == 1 and bench.out_of_time
 
 

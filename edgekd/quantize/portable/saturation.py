@@ -96,6 +96,11 @@ def observed(
     return tuple(replace(layer, observed_pair_sum=reached.get(index)) for index, layer in all_layers)
 
 
+def saturating(model: "Path | onnx.ModelProto") -> tuple[str, ...]:
+    """Names of the layers whose 16-bit pair sums can saturate on AVX2, by the pairs that the kernels form."""
+    return tuple(layer.node for layer in layers(model, pairing="kernel") if layer.can_saturate)
+
+
 def _layer(site: Site, pairing: Pairing) -> Layer:
     worst = np.array([0])
     if site.weight_type == "int8" and site.weight is None:

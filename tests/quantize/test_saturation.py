@@ -12,7 +12,7 @@ from edgekd.progress import Progress
 from edgekd.quantize.portable.saturation import layers, observed
 from edgekd.quantize.portable.sites import sites
 
-from ..integer_nets import CHANNELS, Branch, bright, write_branches
+from .integer_nets import CHANNELS, Branch, bright, write_branches
 
 HEAVY = np.full((2, CHANNELS, 3, 3), 127, dtype=np.int8)
 
