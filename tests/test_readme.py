@@ -58,6 +58,10 @@ def test_the_python_of_the_readme_runs_on_logits_of_ten_classes() -> None:
 
 SHORTER = {
     "edgekd run recipes/quickstart.toml --set 'distill.method=\"entropy\"'": ("--set", "distill.epochs=1"),
+    "edgekd run recipes/quickstart.toml --set quantize.qat=true": (
+        *("--set", "distill.epochs=1", "--set", "quantize.qat_epochs=1", "--set", "data.train_samples=500"),
+        *("--set", 'quantize.variants=["int8-u8s8"]'),
+    ),
     "edgekd study recipes/study-quick.toml": (
         *("--methods", "ce,kd,cist", "--candidates", "2", "--seeds", "2"),
         *("--set", "distill.epochs=1", "--set", "data.train_samples=500"),
