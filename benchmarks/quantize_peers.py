@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     add("--limit-seconds", type=float, default=600.0, help="a tool is ended after so long")
     add("--time-budget", type=float, default=300.0, help="edgekd's own")
     add("--rounds", type=int, default=40, help="blocks a file")
-    add("--avx2-seconds", type=float, default=60.0, help="about the time of a file under valgrind")
+    add("--avx2-seconds", type=float, default=60.0, help="about the time of a file under valgrind; 0: none")
     add("--build-only", action="store_true", help="stop when every tool has run")
     return parser.parse_args()
 

@@ -113,6 +113,8 @@ def _judge(
     except EdgekdError as err:
         return Judged(**empty | {"error": str(err)})
     empty |= {"agreement": float(score(reference, own).mean()), "accuracy": None if y is None else right(own, y)}
+    if not count:
+        return Judged(**empty)
     path = Path(str(built.path))
     try:
         other = run_on(path, x[:count], options_of(built), isa="avx2", timeout_seconds=VALGRIND_LIMIT_SECONDS).values
@@ -129,6 +131,8 @@ def _judge(
 
 
 def _samples(seconds: float, *, each: float, most: int) -> int:
+    if not seconds:
+        return 0
     return min(most, MOST, max(FEWEST, math.floor(seconds / (each * VALGRIND_SLOWER))))
 
 

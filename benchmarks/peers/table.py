@@ -61,11 +61,16 @@ def goals(found: Sequence[Row]) -> list[str]:
     ours = next((row for row in found if row.built.tool == OURS), None)
     if ours is None or ours.speed is None or ours.quality is None:
         return ["- edgekd has no file here"]
-    peers = [row for row in found if row is not ours]
-    fastest = max((row for row in peers if row.speed), key=lambda row: row.speed.value if row.speed else 0.0)
-    best = max((row for row in peers if row.quality is not None), key=lambda row: row.quality or 0.0)
+    # Without fp32, which is no tool, agrees with itself by nature, and has a goal of its own.
+    peers = [
+        row for row in found if row is not ours and row.built.tool != "fp32" and row.speed and row.quality is not None
+    ]
+    if not peers:
+        return ["- no other tool has a file here"]
+    fastest = max(peers, key=lambda row: row.speed.value if row.speed else 0.0)
+    best = max(peers, key=lambda row: row.quality or 0.0)
     assert fastest.speed is not None and best.quality is not None
-    others = [row.built.tool for row in peers if row.portable and row.built.tool != "fp32"]
+    others = [row.built.tool for row in peers if row.portable]
     return [
         f"- fastest or tied within 3 %: {_met(ours.speed.value >= fastest.speed.value * (1 - TIED_SPEED))} "
         f"({ours.speed.value:.2f}x; {fastest.built.tool} {fastest.speed.value:.2f}x)",
@@ -93,7 +98,9 @@ def _cells(row: Row) -> list[str | None]:
         "" if row.speed is None else str(row.speed),
         None if judged is None or judged.accuracy is None else f"{100 * judged.accuracy:.2f}",
         "" if judged is None or judged.agreement is None else f"{100 * judged.agreement:.2f} %",
-        "" if judged is None or judged.avx2_agreement is None else f"{100 * judged.avx2_agreement:.1f} %",
+        ""
+        if judged is None or judged.avx2_agreement is None
+        else f"{100 * judged.avx2_agreement:.1f} % of {judged.avx2_n}",
         "" if judged is None or judged.avx2_difference is None else f"{100 * judged.avx2_difference:.2g} %",
         {True: "yes", False: "no", None: ""}[row.portable],
     ]
