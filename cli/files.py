@@ -119,6 +119,12 @@ def validate(
         Isa | None,
         typer.Option(help="Also run it under valgrind, as this CPU would, and compare.", show_default=False),
     ] = None,
+    session_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An ONNX Runtime session entry, e.g. session.x64quantprecision=1. Repeatable.", show_default=False
+        ),
+    ] = None,
     isa_samples: Annotated[int, typer.Option(min=1, help="Samples for --isa; valgrind is slow.")] = 200,
     rounds: RoundsOption = 3,
     seconds: SecondsOption = 1.0,
@@ -137,6 +143,7 @@ def validate(
             baseline=baseline,
             limits=_limits(limit),
             isa_samples=isa_samples if isa else None,
+            session_config=_entries(session_config),
             timing=Timing(rounds=rounds, seconds=seconds, min_samples=min_samples),
             listener=listener,
         )
@@ -214,6 +221,16 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     console.variants_table(report)
     console.stdout.print()
     console.verdict_table(report["gate"], report["target"])
+
+
+def _entries(texts: list[str] | None) -> dict[str, str]:
+    entries = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise BadInputError(f"--session-config {text}: expected name=value, e.g. session.x64quantprecision=1")
+        entries[name.strip()] = value.strip()
+    return entries
 
 
 def _limits(texts: list[str] | None) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """On-device preparation of an ONNX file that is already there: quantize, validate, no recipe, no torch."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from edgekd.data.parts import ModelSamples, Parts, part, random_parts
 from edgekd.errors import BadInputError, ExitCode, Interrupted
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, silent
-from edgekd.quantize import Saturation, Wanted, describe_file, saturating, search
+from edgekd.quantize import Built, Saturation, Wanted, describe_file, saturating, search
 from edgekd.quantize.prepare import load
 from edgekd.recipe import ALL_PRECISIONS
 from edgekd.recorded import record
@@ -66,6 +67,8 @@ def quantize_file(
         portable=chosen.portable,
         saturation=chosen.saturation,
     )
+    session.check_file(model)
+    fp32 = _self_contained(model)  # refuses what cannot be quantized before a session is opened or anything written
     known = model_facts(model, options)
     parts = _parts(source, known, model, calibration_samples)
     why = compete.why_not(model, parts.evaluation.inputs, options)  # before it calibrates anything
@@ -88,7 +91,6 @@ def quantize_file(
     times = timing or compete.Timing()
     if known.shape[0] is not None:  # a network whose batch is fixed is timed with it
         times = replace(times, batch_size=known.shape[0])
-    fp32 = _self_contained(model)  # refuses what cannot be quantized before anything is written
     with locked(folder):
         _clear(folder)
         write_atomic(folder / "fp32.onnx", fp32)
@@ -102,13 +104,7 @@ def quantize_file(
             listener=listener,
         )
         built = [describe_file("fp32", folder / "fp32.onnx"), *found.built]
-        samples = compete.Samples(inputs=held_out.inputs, labels=held_out.labels, classes=held_out.classes)
-        try:
-            measured = compete.measure(
-                built, samples, options, folder=folder, timing=times, isa=machine.isa, listener=listener
-            )
-        except KeyboardInterrupt as err:
-            raise Interrupted(f"interrupted; the variants in {folder} are built and tuned, not validated") from err
+        measured = _measure(built, held_out, options, folder=folder, timing=times, isa=machine.isa, listener=listener)
         variants, verdict = compete.judge(built, measured, limits=merged, sources=sources, left_out=left_out)
         counts = {"calibration": len(parts.calibration.inputs), "test": len(held_out.inputs)}
         data = _data_facts(source, held_out, counts)
@@ -118,6 +114,24 @@ def quantize_file(
         report.write(full, folder)
         assemble.write_bundle(full, folder, held_out.inputs, target=profile, options=options, isa=machine.isa)
     return full, gate.exit_code(verdict.verdict)
+
+
+def _measure(
+    built: Sequence[Built],
+    evaluated: ModelSamples,
+    options: SessionOptions,
+    *,
+    folder: Path,
+    timing: compete.Timing,
+    isa: str,
+    listener: Listener,
+) -> dict[str, dict[str, Any]]:
+    """As `compete.measure`; raises Interrupted, which says what is kept, at Ctrl-C."""
+    samples = compete.Samples(inputs=evaluated.inputs, labels=evaluated.labels, classes=evaluated.classes)
+    try:
+        return compete.measure(built, samples, options, folder=folder, timing=timing, isa=isa, listener=listener)
+    except KeyboardInterrupt as err:
+        raise Interrupted(f"interrupted; the variants in {folder} are built and tuned, not validated") from err
 
 
 def _clear(folder: Path) -> None:
@@ -152,12 +166,14 @@ def validate_file(
     timing: compete.Timing | None = None,
     baseline: Path | None = None,
     isa_samples: int | None = None,
+    session_config: Mapping[str, str] | None = None,
     listener: Listener = silent,
 ) -> tuple[dict[str, Any], ExitCode]:
     """Accuracy and latency of one ONNX file on all samples of `source`, judged against the target's budgets.
 
     baseline: an fp32 file to compare with, on the same samples. isa_samples: run so many under valgrind as well, as a
-    CPU without VNNI would. Answers (report, exit code); writes nothing.
+    CPU without VNNI would. session_config: ONNX Runtime's entries beside the target's, as a bundle's session.json has
+    them. Answers (report, exit code); writes nothing.
 
     Raises:
         EdgekdError: bad model or data, a missing provider, or, for isa_samples, no valgrind.
@@ -165,6 +181,7 @@ def validate_file(
     profile = targets.load(target)
     machine = environment.describe()
     options = session.options_for(profile, cores=machine.cores_granted)
+    options = replace(options, session_config={**options.session_config, **(session_config or {})})
     known = model_facts(model, options)
     found = load_data(source, known).test
     paths = {"fp32": baseline, "model": model} if baseline else {"model": model}
@@ -194,17 +211,29 @@ def validate_file(
         limits=merged,
         sources=sources,
     )
-    variant = asdict(built[-1]) | {"precision": "model", "selected": True, "reason": "the file that was named"}
-    variant |= {"kernels": measured["model"]["kernels"], "saturates": saturating(model)}
-    variants = [variant | results | {"path": str(model), "gate": asdict(verdict)}]
+    variants = [_named(built[-1], model, measured["model"], saturating(model)) | results | {"gate": asdict(verdict)}]
     if baseline is not None:
-        beside = asdict(built[0]) | {"precision": "fp32", "selected": False, "reason": "what it is compared with"}
-        beside |= {name: measured["fp32"][name] for name in ("accuracy", "latency", "kernels")}
-        variants.insert(0, beside | {"path": str(baseline), "gate": None})
+        variants.insert(0, _beside(built[0], baseline, measured["fp32"]))
     full = assemble.header(
         model.stem, machine=machine, target=profile, data=_data_facts(source, found, {"test": len(found.inputs)})
     )
     return full | assemble.judged(variants, verdict), gate.exit_code(verdict.verdict)
+
+
+def _named(file: Built, path: Path, measured: Mapping[str, Any], heavy: tuple[str, ...]) -> dict[str, Any]:
+    """The file that was named, as a report has a variant."""
+    known = asdict(file) | {"precision": "model", "selected": True, "reason": "the file that was named"}
+    return known | {"path": str(path), "kernels": measured["kernels"], "saturates": heavy}
+
+
+def _beside(file: Built, path: Path, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The baseline, which is not judged."""
+    known = asdict(file) | {"precision": "fp32", "selected": False, "reason": "what it is compared with"}
+    return (
+        known
+        | {name: measured[name] for name in ("accuracy", "latency", "kernels")}
+        | {"path": str(path), "gate": None}
+    )
 
 
 def _on_avx2(model: Path, inputs: npt.NDArray[Any], options: SessionOptions, listener: Listener) -> dict[str, Any]:

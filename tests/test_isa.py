@@ -14,7 +14,7 @@ import pytest
 
 from edgekd.data.dataset import Dataset
 from edgekd.errors import BadInputError, EnvironmentFault
-from edgekd.isa import Outputs, agreement, compare, output_step, outputs_on, run_on
+from edgekd.isa import Outputs, agreement, compare, output_step, run_on
 from edgekd.isa.child import visible_isa
 from edgekd.machine import X86_MACHINES
 from edgekd.progress import Progress
@@ -72,17 +72,17 @@ def test_a_run_in_a_fresh_process_gives_what_a_session_gives(pixel_net: Path, da
 
 def test_what_the_child_finds_wrong_is_bad_input(pixel_net: Path) -> None:
     with pytest.raises(BadInputError, match="cannot run the model"):
-        outputs_on(pixel_net, np.zeros((2, 9, 9, 1), dtype=np.uint8), OPTIONS, isa="native")
+        run_on(pixel_net, np.zeros((2, 9, 9, 1), dtype=np.uint8), OPTIONS, isa="native")
 
 
 def test_no_inputs_are_bad_input(pixel_net: Path) -> None:
     with pytest.raises(BadInputError, match="at least one sample"):
-        outputs_on(pixel_net, np.zeros((0, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="native")
+        run_on(pixel_net, np.zeros((0, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="native")
 
 
 def test_another_provider_is_refused(pixel_net: Path) -> None:
     with pytest.raises(BadInputError, match="choose a CPU target"):
-        outputs_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8),
+        run_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8),
                    replace(OPTIONS, provider="CUDAExecutionProvider"), isa="native")  # fmt: skip
 
 
@@ -92,14 +92,14 @@ def test_a_missing_valgrind_is_said_with_the_way_to_get_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(EnvironmentFault, match="apt-get install valgrind") as caught:
-        outputs_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
+        run_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
     assert caught.value.exit_code == 4
 
 
 def test_another_architecture_is_said(pixel_net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     with pytest.raises(EnvironmentFault, match="this machine is aarch64"):
-        outputs_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
+        run_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
 
 
 def test_a_process_that_hangs_is_ended_and_tried_once_more(
@@ -111,7 +111,7 @@ def test_a_process_that_hangs_is_ended_and_tried_once_more(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(EnvironmentFault, match=r"no answer within 0 s, 2 times, from valgrind"):
-        outputs_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2", timeout_seconds=0.3)
+        run_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2", timeout_seconds=0.3)
     assert (tmp_path / "started").read_text() == "x\nx\n"
 
 
@@ -128,7 +128,7 @@ def test_a_process_that_still_sees_other_instructions_is_refused(
     if visible_isa(simd["SIMD Extensions"]["found"]) == "avx2":
         pytest.skip("this CPU is an AVX2 one")
     with pytest.raises(EnvironmentFault, match="this process still sees"):
-        outputs_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
+        run_on(pixel_net, np.zeros((1, 8, 8, 1), dtype=np.uint8), OPTIONS, isa="avx2")
 
 
 def test_the_output_step_is_the_last_scale(tmp_path: Path, pixel_net: Path) -> None:
@@ -192,7 +192,7 @@ def test_each_kernel_saturates_exactly_where_the_samples_pair_sums_say(
     places = write_branches(tmp_path / "net.onnx", branches, activation=activation)
     inputs = bright(4)
     native, avx2 = (
-        outputs_on(tmp_path / "net.onnx", inputs, OPTIONS, isa=isa, batch=batch) for isa in ("native", "avx2")
+        run_on(tmp_path / "net.onnx", inputs, OPTIONS, isa=isa, batch=batch).values for isa in ("native", "avx2")
     )
     for layer in observed(tmp_path / "net.onnx", inputs, positions=10**6):
         place = places[layer.node]
@@ -279,4 +279,4 @@ def test_so_is_the_plain_file_with_the_session_key(trained: Mapping[str, Path], 
 @needs_valgrind
 def test_a_fault_of_the_child_under_valgrind_is_told_as_of_any_other(pixel_net: Path) -> None:
     with pytest.raises(BadInputError, match="cannot run the model"):
-        outputs_on(pixel_net, np.zeros((2, 9, 9, 1), dtype=np.uint8), OPTIONS, isa="avx2")
+        run_on(pixel_net, np.zeros((2, 9, 9, 1), dtype=np.uint8), OPTIONS, isa="avx2")

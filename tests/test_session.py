@@ -11,7 +11,6 @@ from onnx import TensorProto, helper
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.runner import runner
 from edgekd.session import (
-    Facts,
     SessionOptions,
     check_file,
     facts,
@@ -20,21 +19,7 @@ from edgekd.session import (
 )
 from edgekd.targets import load
 
-CPU = SessionOptions()
-
-
-def known(path: Path) -> Facts:
-    return facts(open_session(path, CPU), path)
-
-
-def write(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, int], outputs: dict[str, int]) -> Path:
-    def values(kinds: dict[str, int]) -> list[onnx.ValueInfoProto]:
-        return [helper.make_tensor_value_info(name, kind, ["batch", 2]) for name, kind in kinds.items()]
-
-    graph = helper.make_graph(nodes, "small", values(inputs), values(outputs))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    return path
+from .small_files import CPU, known, write
 
 
 def test_the_facts_of_a_file_are_its_input_its_output_and_its_metadata(pixel_net: Path) -> None:

@@ -40,19 +40,6 @@ class Outputs:
     seconds: float
 
 
-def outputs_on(
-    path: Path,
-    inputs: npt.NDArray[Any],
-    options: SessionOptions,
-    *,
-    isa: Isa,
-    batch: int = 1,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-) -> npt.NDArray[np.float32]:
-    """The first output, (n, ...) float32, on this instruction set; `run_on` says the rest."""
-    return run_on(path, inputs, options, isa=isa, batch=batch, timeout_seconds=timeout_seconds).values
-
-
 def run_on(
     path: Path,
     inputs: npt.NDArray[Any],

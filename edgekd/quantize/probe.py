@@ -71,10 +71,6 @@ class Probes:
         timed = self.ratio(run, seconds=seconds) if ratio is None else ratio
         return Probe(ratio=timed, sqnr_db=sqnr_db, drop=drop, drop_noise=noise)
 
-    def score(self, candidate: Path) -> float:
-        """The `drop` of a file, without timing it. Raises BadInputError as `probe`."""
-        return self._closeness(_runner(candidate, self.options))[1]
-
     def closeness(self, candidate: Path) -> tuple[float, float, float]:
         """sqnr_db, drop and drop_noise of a file, without timing it. Raises BadInputError as `probe`."""
         return self._closeness(_runner(candidate, self.options))

@@ -248,3 +248,8 @@ def test_the_session_key_travels_in_the_bundle(quantize: Quantize, pixel_net: Pa
     assert answer.code in (0, 3), answer.err
     session = json.loads((tmp_path / "out" / "bundle" / "session.json").read_text())
     assert session["options"]["session_config"]["session.x64quantprecision"] == "1"
+
+
+def test_a_session_entry_without_a_value_is_refused(edgekd: Edgekd, pixel_net: Path, bars: Path) -> None:
+    answer = edgekd("validate", pixel_net, "--data", bars, "--session-config", "session.x64quantprecision")
+    assert answer.code == 2 and "expected name=value" in answer.err

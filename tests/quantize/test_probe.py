@@ -88,10 +88,10 @@ def test_without_labels_other_classes_are_a_loss_and_with_them_only_lost_ones(ne
     mine, theirs = answers(turned, X).argmax(axis=1), answers(net, X).argmax(axis=1)
     assert (mine != theirs).mean() > 0.9
     blind = Probes(net, X, CPU, labels=None)
-    assert blind.score(turned) == blind.probe(turned, seconds=0, ratio=1).drop == (mine != theirs).mean()
-    assert Probes(net, X, CPU, labels=theirs).score(turned) == 1 - (mine == theirs).mean()
-    assert Probes(net, X, CPU, labels=mine).score(turned) == (mine == theirs).mean() - 1  # better than fp32
-    assert Probes(net, X, CPU, labels=np.full(40, 99)).score(turned) == 0.0
+    assert blind.closeness(turned)[1] == blind.probe(turned, seconds=0, ratio=1).drop == (mine != theirs).mean()
+    assert Probes(net, X, CPU, labels=theirs).closeness(turned)[1] == 1 - (mine == theirs).mean()
+    assert Probes(net, X, CPU, labels=mine).closeness(turned)[1] == (mine == theirs).mean() - 1  # better than fp32
+    assert Probes(net, X, CPU, labels=np.full(40, 99)).closeness(turned)[1] == 0.0
 
 
 def test_the_noise_of_the_drop_is_its_standard_error(net: Path, tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_a_map_of_classes_counts_places(tmp_path: Path) -> None:
     other = changed(net, tmp_path / "other.onnx", "w", -1.0)
     maps = answers(net, X)
     expected = (maps.argmax(axis=1) != (-maps).argmax(axis=1)).mean()
-    assert Probes(net, X, CPU, labels=np.zeros(40, np.int64)).score(other) == pytest.approx(expected)
+    assert Probes(net, X, CPU, labels=np.zeros(40, np.int64)).closeness(other)[1] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_outputs_that_are_no_numbers_are_refused(factor: float, net: Path, tmp_path: Path) -> None:
     broken = changed(net, tmp_path / "broken.onnx", "b4", factor)
     probes = Probes(net, X, CPU, labels=None)
-    for ask in (lambda: probes.probe(broken, seconds=0), lambda: probes.score(broken)):
+    for ask in (lambda: probes.probe(broken, seconds=0), lambda: probes.closeness(broken)[1]):
         with pytest.raises(BadInputError, match="its outputs are not finite"):
             ask()
 

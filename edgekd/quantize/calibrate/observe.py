@@ -133,8 +133,8 @@ def _affordable(sample_bytes: int, weight_bytes: int, least: int, cap: int | Non
         return max(least, min(LARGEST_BATCH, DEFAULT_BYTES // sample_bytes))
     if cap < weight_bytes + least * sample_bytes:
         raise EnvironmentFault(
-            f"calibration may use {cap / 2**20:,.0f} MiB; it needs {weight_bytes / 2**20:,.0f} for the weights and "
-            f"{least * sample_bytes / 2**20:,.0f} for {least} sample(s): raise the limit, or bring smaller samples"
+            f"calibration may use {cap / 1e6:,.3g} MB; it needs {weight_bytes / 1e6:,.3g} for the weights and "
+            f"{least * sample_bytes / 1e6:,.3g} for {least} sample(s): raise the limit, or bring smaller samples"
         )
     return min(LARGEST_BATCH, (cap - weight_bytes) // sample_bytes)
 

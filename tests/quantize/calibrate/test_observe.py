@@ -279,7 +279,7 @@ def test_the_cap_makes_batches_smaller_and_says_when_it_cannot_be_kept(net: Path
     assert pieces(None) == [0, 20]
     small = pieces(600_000)
     assert len(small) > 3 and small[-1] == 20
-    with pytest.raises(EnvironmentFault, match=r"may use 0 MiB; it needs .* raise the limit"):
+    with pytest.raises(EnvironmentFault, match=r"may use 0.001 MB; it needs .* raise the limit"):
         observe(net, images, input_name="x", max_memory_bytes=1000)
 
 
