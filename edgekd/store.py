@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import BadInputError, EnvironmentFault
-from edgekd.files import sha256, write_atomic
+from edgekd.files import sha256, sweep, write_atomic
 
 FORMAT = 1
 
@@ -104,4 +104,5 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             raise BadInputError(f"{folder} is in use by another edgekd process; wait for it or choose --out") from err
+        sweep(folder)  # whoever holds the lock is the only one who writes here
         yield

@@ -144,6 +144,19 @@ def test_a_second_process_is_turned_away_and_let_in_afterwards(tmp_path: Path) -
     assert subprocess.run(command, check=False).returncode == 0
 
 
+def test_who_takes_a_folder_removes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
+    kill = (
+        "import os, signal; from pathlib import Path; from edgekd.files import write_atomic\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"write_atomic(Path({str(tmp_path / 'weights.bin')!r}), b'half')"
+    )
+    subprocess.run([sys.executable, "-P", "-c", kill], check=False)
+    (tmp_path / "yours.1234.tmp").touch()
+    assert len(list(tmp_path.glob("*.tmp"))) == 2
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "yours.1234.tmp"}
+
+
 def test_the_same_process_cannot_take_a_folder_twice(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(BadInputError, match="in use by another"), locked(tmp_path):
         pass

@@ -57,7 +57,8 @@ def same(folder: Path, finished: Finished) -> None:
     assert found >= FILES
     assert not {name for name in found if ".tmp" in name or "edgekd-" in name}
     assert not list(folder.rglob(".building*")) and not list(folder.rglob("*.tmp"))
-    for name in ("student.safetensors", "model.onnx", "variants/int8-u8s8.onnx"):
+    # Not the variants: which of them wins, and what stays float in it, was measured again, and a busy machine differs.
+    for name in ("student.safetensors", "model.onnx"):
         assert (folder / name).read_bytes() == (finished.folder / name).read_bytes(), name
     reports = [json.loads((place / "report.json").read_text()) for place in (folder, finished.folder)]
     assert reports[0]["gate"]["verdict"] == reports[1]["gate"]["verdict"]
