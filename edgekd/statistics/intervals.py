@@ -1,10 +1,9 @@
-"""Intervals of measured numbers: proportions, paired differences of proportions, quantiles of latencies."""
+"""Intervals of measured numbers: proportions and quantiles of latencies."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,44 +36,16 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"{successes} successes of {n}; expected 0 <= successes <= n and n >= 1")
-    z = _normal_quantile(confidence)
-    p = successes / n
+    return score_interval(successes / n, n, normal_quantile(confidence))
+
+
+def score_interval(p: float, n: float, z: float) -> Interval:
+    """Wilson's interval of a share p of n, which need not be whole; z: the normal quantile of the confidence."""
     scale = 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At p = 0 and p = 1 one end equals p exactly; rounding must not push it past the estimate.
     return Interval(low=max(0.0, min(p, centre - half)), high=min(1.0, max(p, centre + half)))
-
-
-def newcombe_paired(both: int, only_a: int, only_b: int, neither: int, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of p_a - p_b, two proportions of the same n samples.
-
-    Wilson intervals of p_a and p_b, squared and added, less the part that their correlation phi explains; phi is
-    corrected for continuity when positive. Unlike McNemar's or Wald's it has a width when no pair disagrees.
-
-    Args:
-        both: samples on which a and b succeed.
-        only_a: samples on which only a succeeds.
-        only_b: samples on which only b succeeds.
-        neither: samples on which both fail.
-        confidence: nominal coverage, in (0, 1).
-
-    Raises:
-        ValueError: a count is negative, all are 0, or confidence is outside (0, 1).
-
-    Source: Newcombe 1998, Stat Med 17:2635, method 10,
-    https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22%3C2635::AID-SIM954%3E3.0.CO;2-C
-    """
-    if min(both, only_a, only_b, neither) < 0:
-        raise ValueError(f"counts {both}, {only_a}, {only_b}, {neither}; expected none below 0")
-    n = both + only_a + only_b + neither
-    a, b = wilson(both + only_a, n, confidence), wilson(both + only_b, n, confidence)
-    p_a, p_b = (both + only_a) / n, (both + only_b) / n
-    phi = _phi(both, only_a, only_b, neither)
-    difference = (only_a - only_b) / n
-    below = _root_of_sum(p_a - a.low, b.high - p_b, phi)
-    above = _root_of_sum(a.high - p_a, p_b - b.low, phi)
-    return Interval(low=max(-1.0, difference - below), high=min(1.0, difference + above))
 
 
 def quantile_interval(
@@ -93,8 +64,8 @@ def quantile_interval(
     """
     from scipy.stats import binom
 
-    _check_fraction("q", q)
-    _check_fraction("confidence", confidence)
+    check_fraction("q", q)
+    check_fraction("confidence", confidence)
     n = len(samples)
     if n == 0:
         raise ValueError("no samples; expected at least one")
@@ -150,42 +121,13 @@ def latency_quantiles(samples_ns: Sequence[Sequence[int]]) -> dict[str, float | 
     return summary
 
 
-def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
-    """The correlation of a and b, with Newcombe's continuity correction; 0 where a margin is empty."""
-    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    if margins == 0:
-        return 0.0
-    covariance: float = both * neither - only_a * only_b
-    if covariance > 0:
-        covariance = max(0.0, covariance - (both + only_a + only_b + neither) / 2)
-    return covariance / math.sqrt(margins)
-
-
-def _root_of_sum(x: float, y: float, phi: float) -> float:
-    """The third side of a triangle whose sides x and y enclose an angle of cosine phi."""
-    return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
-
-
-def _normal_quantile(confidence: float) -> float:
-    _check_fraction("confidence", confidence)
+def normal_quantile(confidence: float) -> float:
+    """The two-sided one: 1.96 for 0.95."""
+    check_fraction("confidence", confidence)
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _check_fraction(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
+    """Refuses what is not strictly between 0 and 1, as a ValueError."""
     if not 0 < value < 1:
         raise ValueError(f"{name} is {value}; expected a number between 0 and 1, both excluded")
-
-
-def calibration_error(
-    probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], *, bins: int = 15
-) -> float:
-    """Expected calibration error: the mean gap between confidence and accuracy over bins of equal width, a fraction.
-
-    probabilities: (n, K), rows that sum to 1; labels: (n,). Source: Guo et al. 2017, arXiv 1706.04599, with their 15
-    bins.
-    """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(number, weights=confidence - correct, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
