@@ -10,12 +10,22 @@ from edgekd.class_scores import ClassScore, are_probabilities, calibration_error
 from edgekd.errors import BadInputError
 from edgekd.fidelity import Fidelity, compare_recorded
 from edgekd.recorded import Recorded
-from edgekd.statistics import newcombe_paired, wilson
+from edgekd.statistics import mcnemar, newcombe_paired, wilson
 
 Outputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 TOP5_ABOVE_CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """Of the same samples: on how many both files are right, only fp32, only this one, and neither."""
+
+    both: int
+    only_fp32: int
+    only_model: int
+    neither: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +36,13 @@ class Accuracy:
     macro_f1: mean over the classes that occur in the labels. ece: lower is better.
     confusion: rows are the true class, columns the predicted one. per_class and confusion are empty without labels.
     top1_drop: top-1 of fp32 less this one's on the same samples, lower is better; interval Newcombe, paired.
+    paired: the counts that it follows from, None of fp32 itself and without labels. mcnemar_p: how often two files that
+    are right equally often would be apart so far on the samples where one of them is right; exact, two-sided.
     agreement_fp32: of a network that is no classifier, the mean over samples of the share of equal decisions, with its
     interval, as `edgekd.fidelity` has it. sqnr_db: of the worst output against fp32's, 200 where equal.
     outputs: what the file puts out: "logits", "probabilities" or, of no classifier, "values". constant: it answers one
-    class for every sample though the samples have several; no accuracy of such a file means anything.
+    class for every sample though the samples have several, or puts out the very same numbers for every sample though
+    they are not all the same; no accuracy of such a file means anything, and no speed either.
     """
 
     n: int
@@ -51,6 +64,8 @@ class Accuracy:
     top1_drop: float | None
     top1_drop_low: float | None
     top1_drop_high: float | None
+    paired: Paired | None
+    mcnemar_p: float | None
     sqnr_db: float | None
     outputs: str
     constant: bool
@@ -90,6 +105,7 @@ def assess(
         return _without_classes(compare_recorded(file, reference), is_fp32=reference is None, isa=isa)
     outputs = file.first().astype(np.float32, copy=False)
     _check_finite(outputs)
+    found = compare_recorded(file, reference)
     return measure(
         outputs,
         labels=labels,
@@ -97,7 +113,8 @@ def assess(
         teacher_predictions=teacher_predictions,
         fp32_predictions=None if reference is None else predictions(reference.first()),
         is_fp32=reference is None,
-        sqnr_db=compare_recorded(file, reference).sqnr_db,
+        sqnr_db=found.sqnr_db,
+        unvarying=found.unvarying,
         isa=isa,
     )
 
@@ -116,10 +133,12 @@ def _without_classes(found: Fidelity, *, is_fp32: bool, isa: str) -> Accuracy:
         **dict.fromkeys([*unknown, "top5", "macro_f1", "ece"]),
         per_class=(),
         confusion=(),
+        paired=None,
+        mcnemar_p=None,
         **(_exactly("agreement_fp32", 1.0) if is_fp32 and found.agreement is not None else agreement),
         sqnr_db=found.sqnr_db,
         outputs="values",
-        constant=found.constant,
+        constant=found.constant or found.unvarying,
         isa=isa,
     )
 
@@ -133,6 +152,7 @@ def measure(
     fp32_predictions: Labels | None = None,
     is_fp32: bool = False,
     sqnr_db: float | None = None,
+    unvarying: bool = False,
     isa: str,
 ) -> Accuracy:
     """Every accuracy number of a classifier's file, from its raw outputs.
@@ -145,6 +165,7 @@ def measure(
         fp32_predictions: (n,) int64, the fp32 file's classes of the same samples.
         is_fp32: this is the fp32 file: its drop is 0 and its agreement with itself 1, by definition and exactly.
         sqnr_db: of the outputs against those of the fp32 file; None without one.
+        unvarying: whether the outputs are the very same for all samples, which are not.
         isa: the instruction set that the runtime used.
 
     Raises:
@@ -160,6 +181,7 @@ def measure(
     is_probabilities = are_probabilities(outputs)
     confusion = None if labels is None else confusion_matrix(labels, predicted, len(classes))
     scores = () if confusion is None else per_class(confusion, classes)
+    paired = None if labels is None or is_fp32 else _paired(predicted, labels, fp32_predictions)
     return Accuracy(
         n=n,
         labelled=labels is not None,
@@ -171,10 +193,12 @@ def measure(
         confusion=() if confusion is None else tuple(tuple(int(cell) for cell in row) for row in confusion),
         **_rate("agreement_teacher", predicted, teacher_predictions),
         **(_exactly("agreement_fp32", 1.0) if is_fp32 else _rate("agreement_fp32", predicted, fp32_predictions)),
-        **_drop(predicted, labels, fp32_predictions, is_fp32=is_fp32),
+        **(_exactly("top1_drop", 0.0) if is_fp32 and labels is not None else _drop(paired)),
+        paired=paired,
+        mcnemar_p=None if paired is None else mcnemar(paired.only_fp32, paired.only_model),
         sqnr_db=sqnr_db,
         outputs="probabilities" if is_probabilities else "logits",
-        constant=_spread(predicted) == 1 and any(_spread(value) > 1 for value in references.values()),
+        constant=unvarying or (_spread(predicted) == 1 and any(_spread(value) > 1 for value in references.values())),
         isa=isa,
     )
 
@@ -204,17 +228,25 @@ def _exactly(name: str, value: float) -> dict[str, float | None]:
     return {name: value, f"{name}_low": value, f"{name}_high": value}
 
 
-def _drop(predicted: Labels, labels: Labels | None, fp32: Labels | None, *, is_fp32: bool) -> dict[str, float | None]:
-    """Top-1 of fp32 less top-1 of this file, with its Newcombe interval, as three fields."""
-    if labels is None or (fp32 is None and not is_fp32):
-        return {"top1_drop": None, "top1_drop_low": None, "top1_drop_high": None}
-    if fp32 is None or is_fp32:
-        return _exactly("top1_drop", 0.0)
+def _paired(predicted: Labels, labels: Labels, fp32: Labels | None) -> Paired | None:
+    if fp32 is None:
+        return None
     before, after = fp32 == labels, predicted == labels
-    both, only_before = int(np.sum(before & after)), int(np.sum(before & ~after))
-    only_after, neither = int(np.sum(~before & after)), int(np.sum(~before & ~after))
-    interval = newcombe_paired(both, only_before, only_after, neither)
-    drop = (only_before - only_after) / len(labels)
+    return Paired(
+        both=int(np.sum(before & after)),
+        only_fp32=int(np.sum(before & ~after)),
+        only_model=int(np.sum(~before & after)),
+        neither=int(np.sum(~before & ~after)),
+    )
+
+
+def _drop(paired: Paired | None) -> dict[str, float | None]:
+    """Top-1 of fp32 less top-1 of this file, with its Newcombe interval, as three fields."""
+    if paired is None:
+        return {"top1_drop": None, "top1_drop_low": None, "top1_drop_high": None}
+    interval = newcombe_paired(paired.both, paired.only_fp32, paired.only_model, paired.neither)
+    n = paired.both + paired.only_fp32 + paired.only_model + paired.neither
+    drop = (paired.only_fp32 - paired.only_model) / n
     return {"top1_drop": drop, "top1_drop_low": interval.low, "top1_drop_high": interval.high}
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgekd import __version__, bundle, gate, report, targets
 from edgekd.data import Dataset
 from edgekd.environment import Environment
-from edgekd.recheck import SCHEMA_VERSION
+from edgekd.recheck import SCHEMA_VERSION, raw_sha256
 from edgekd.recipe import Recipe
 from edgekd.session import SessionOptions
 from edgekd.store import Stage, key_of
@@ -80,11 +80,19 @@ def searched(found: Mapping[str, Any], *, warnings: Sequence[str] = ()) -> dict[
     return {key: value for key, value in found.items() if key != "built"} | {"warnings": list(warnings)}
 
 
-def judged(variants: Sequence[Mapping[str, Any]], verdict: gate.Gate) -> dict[str, Any]:
-    """The sections `variants` and `gate`. verdict: of the variant that is selected."""
+def judged(variants: Sequence[Mapping[str, Any]], verdict: gate.Gate, *, target: Target) -> dict[str, Any]:
+    """The sections `variants`, each with the hash of its raw numbers, and `gate`. verdict: of the one selected."""
     selected = next(variant["name"] for variant in variants if variant["selected"])
     code = int(gate.exit_code(verdict.verdict))
-    return {"variants": list(variants), "gate": asdict(verdict) | {"variant": selected, "exit_code": code}}
+    sealed = [variant | {"raw_sha256": _seal(variant, target)} for variant in map(dict, variants)]
+    return {"variants": sealed, "gate": asdict(verdict) | {"variant": selected, "exit_code": code}}
+
+
+def _seal(variant: Mapping[str, Any], target: Target) -> str | None:
+    """None of a variant that was not built: there is nothing to hash."""
+    if variant["path"] is None:
+        return None
+    return raw_sha256(variant, (variant.get("gate") or {}).get("checks") or (), target.model_dump(mode="json"))
 
 
 def write_bundle(

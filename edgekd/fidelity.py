@@ -38,6 +38,7 @@ class Fidelity:
     the reference lie in [0, 1], whether it is above 0.5.
     agreement_low, agreement_high: 95 %. The samples are the units: pixels of one picture are not independent.
     decisions: how many one sample has, the fewest. constant: all decisions are one class, those of the reference not.
+    unvarying: every output is the very same for all samples, though the inputs are not.
     """
 
     n: int
@@ -48,6 +49,7 @@ class Fidelity:
     agreement_high: float | None
     decisions: int
     constant: bool
+    unvarying: bool
     outputs: tuple[OutputFidelity, ...]
 
 
@@ -72,7 +74,7 @@ def compare_recorded(other: Recorded, reference: Recorded | None) -> Fidelity:
     for place in other.slices():
         outputs = other.outputs(place)
         comparison.add(outputs if reference is None else reference.outputs(place), outputs)
-    return comparison.result()
+    return comparison.result(distinct_inputs=bool((other.inputs != other.inputs[:1]).any()))
 
 
 class Comparison:
@@ -87,6 +89,8 @@ class Comparison:
         self._seen: tuple[set[int], set[int]] = (set(), set())
         self._thresholds = False
         self._in_unit = True
+        self._sample: list[Array] | None = None
+        self._varies = False
 
     def add(self, reference: list[Array], other: list[Array]) -> None:
         """Compare the outputs of one batch. reference, other: all outputs, each (batch, ...).
@@ -103,9 +107,11 @@ class Comparison:
             _check(a, b, index=index, first=first)
             self._add_sums(index, a.astype(np.float64), b.astype(np.float64))
         self._add_decisions(reference[0], other[0])
+        self._sample = self._sample or [output[:1].copy() for output in other]
+        self._varies |= any(map(_differs, other, self._sample))
 
-    def result(self) -> Fidelity:
-        """What all batches come to.
+    def result(self, *, distinct_inputs: bool = True) -> Fidelity:
+        """What all batches come to. distinct_inputs: whether two of the samples were different.
 
         Raises:
             BadInputError: nothing was added.
@@ -129,6 +135,7 @@ class Comparison:
             agreement_high=high,
             decisions=self._decisions,
             constant=decided and len(self._seen[1]) == 1 < len(self._seen[0]),
+            unvarying=distinct_inputs and not self._varies and len(shares) > 1,
             outputs=outputs,
         )
 
@@ -195,6 +202,11 @@ def _decibels(signal: float, noise: float) -> float | None:
     if signal == 0:
         return None
     return max(-SQNR_CAP_DB, min(SQNR_CAP_DB, 10 * (math.log10(signal) - math.log10(noise))))
+
+
+def _differs(outputs: Array, sample: Array) -> bool:
+    """Whether a row of `outputs`, (batch, ...), is another one than `sample`, (1, ...); nothing found is no answer."""
+    return outputs.size == 0 or outputs.shape[1:] != sample.shape[1:] or bool((outputs != sample).any())
 
 
 def _check(reference: Array, other: Array, *, index: int, first: int) -> None:

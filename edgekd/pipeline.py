@@ -20,6 +20,7 @@ from edgekd.errors import ExitCode
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, announced, silent
 from edgekd.quantize import Built, describe_file, saturating, search
+from edgekd.recheck import SCHEMA_VERSION
 from edgekd.recipe import Recipe, dump
 from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
@@ -104,7 +105,7 @@ def _lead(this: "_Run", origin: str, overrides: tuple[str, ...], until: str | No
         code = ExitCode.PASS
         if until is None:
             variants, verdict = this.judge()
-            full |= assemble.judged([asdict(v) for v in variants], verdict)
+            full |= assemble.judged([asdict(v) for v in variants], verdict, target=this.target)
             code = gate.exit_code(verdict.verdict)
             with announced(this.listener, "report"):
                 report.write(full, folder)
@@ -153,6 +154,7 @@ class _Run:
         self.cached: list[str] = []
         settings.check_models(recipe)
         self.data = settings.load_data(recipe)
+        gate.check_classes(self.limits, self.data.classes)
         self.weights_key = keys.weights_key(recipe, self.data)
 
     def versions(self, *packages: str) -> list[str | None]:
@@ -343,7 +345,8 @@ class _Run:
             ), []
 
         parts = [[b.sha256 for b in built], asdict(timing), self.conditions()]
-        return self.stage("validate", key_of("validate", __version__, parts, self.weights_key), work)
+        key = key_of("validate", __version__, SCHEMA_VERSION, parts, self.weights_key)
+        return self.stage("validate", key, work)
 
     def judge(self) -> tuple[tuple[compete.Variant, ...], gate.Gate]:
         _, left_out = self.variants()

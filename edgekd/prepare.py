@@ -79,6 +79,8 @@ def quantize_file(
         default_limits(held_out, model, options) | limits,
         profile.budgets.model_dump(exclude_none=True),
     )
+    if held_out.labels is not None and held_out.classes:
+        gate.check_classes(merged, held_out.classes)
     names, left_out = compete.allowed(
         ALL_PRECISIONS, profile.precisions, profile.name, isa=profile.isa, portable=chosen.portable
     )
@@ -110,7 +112,7 @@ def quantize_file(
         data = _data_facts(source, held_out, counts)
         full = assemble.header(model.stem, machine=machine, target=profile, data=data)
         full |= {"search": assemble.searched(asdict(found), warnings=parts.warnings)}
-        full |= assemble.judged([asdict(v) for v in variants], verdict)
+        full |= assemble.judged([asdict(v) for v in variants], verdict, target=profile)
         report.write(full, folder)
         assemble.write_bundle(full, folder, held_out.inputs, target=profile, options=options, isa=machine.isa)
     return full, gate.exit_code(verdict.verdict)
@@ -167,23 +169,26 @@ def validate_file(
     baseline: Path | None = None,
     isa_samples: int | None = None,
     session_config: Mapping[str, str] | None = None,
+    session_file: Path | None = None,
     listener: Listener = silent,
 ) -> tuple[dict[str, Any], ExitCode]:
     """Accuracy and latency of one ONNX file on all samples of `source`, judged against the target's budgets.
 
     baseline: an fp32 file to compare with, on the same samples. isa_samples: run so many under valgrind as well, as a
-    CPU without VNNI would. session_config: ONNX Runtime's entries beside the target's, as a bundle's session.json has
-    them. Answers (report, exit code); writes nothing.
+    CPU without VNNI would. session_file: a session.json, of a bundle or of `edgekd tune`, whose options replace the
+    target's own. session_config: ONNX Runtime's entries beside those. Answers (report, exit code); writes nothing.
 
     Raises:
         EdgekdError: bad model or data, a missing provider, or, for isa_samples, no valgrind.
     """
     profile = targets.load(target)
     machine = environment.describe()
-    options = session.options_for(profile, cores=machine.cores_granted)
+    options = session.chosen_options(profile, cores=machine.cores_granted, session=session_file)
     options = replace(options, session_config={**options.session_config, **(session_config or {})})
     known = model_facts(model, options)
     found = load_data(source, known).test
+    if found.labels is not None and found.classes:
+        gate.check_classes(gate.flat(limits), found.classes)
     paths = {"fp32": baseline, "model": model} if baseline else {"model": model}
     built = [describe_file(name, path) for name, path in paths.items()]
     samples = compete.Samples(inputs=found.inputs, labels=found.labels, classes=found.classes)
@@ -217,7 +222,7 @@ def validate_file(
     full = assemble.header(
         model.stem, machine=machine, target=profile, data=_data_facts(source, found, {"test": len(found.inputs)})
     )
-    return full | assemble.judged(variants, verdict), gate.exit_code(verdict.verdict)
+    return full | assemble.judged(variants, verdict, target=profile), gate.exit_code(verdict.verdict)
 
 
 def _named(file: Built, path: Path, measured: Mapping[str, Any], heavy: tuple[str, ...]) -> dict[str, Any]:

@@ -5,22 +5,43 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.errors import BadInputError
-from edgekd.statistics import latency_quantiles, wilson
+from edgekd.statistics import latency_quantiles, mcnemar, newcombe_paired, wilson
+from edgekd.strict_json import digest
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+SEALED = ("name", "sha256", "size_bytes", "accuracy", "latency", "portability")
+"""What of a variant its hash covers: all that a gate looks at."""
+PAIRED = ("both", "only_fp32", "only_model", "neither")
 # 1 ns, the resolution of the clock, in ms; also room for a summary rounded to 6 decimals.
 TOLERANCE = 1e-6
+
+
+def raw_sha256(
+    variant: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], target: Mapping[str, Any] | None
+) -> str:
+    """The hash of everything that the gate's verdict on a variant follows from: numbers, limits and target.
+
+    It is against slips, half-finished edits and mixed-up files. It is no signature: whoever edits a report on purpose
+    can compute it again, and what keeps such a person out is who may write to where the reports are kept.
+
+    Args:
+        variant: as report.json has it; `SEALED` names what counts.
+        checks: of its gate; of each, name, limit and source count, not the verdict, which is computed again.
+        target: as report.json has it.
+    """
+    limits = [[check.get("name"), check.get("limit"), check.get("source")] for check in checks]
+    return digest({key: variant.get(key) for key in SEALED} | {"limits": limits, "target": target})
 
 
 def trusted_variant(report: Mapping[str, Any]) -> dict[str, Any]:
     """The one selected variant, its latency and accuracy rechecked, both keys always there.
 
     Raises:
-        BadInputError: another schema version, no or several selected variants, or a summary that does not follow
-            from its raw numbers.
+        BadInputError: another schema version, no or several selected variants, a gate of another variant, a summary
+            that does not follow from its raw numbers, or a hash that does not fit.
     """
     version = report.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BadInputError(
             f"the report has schema_version {version!r}; expected {SCHEMA_VERSION}: is it a report.json of edgekd's?"
         )
@@ -31,15 +52,43 @@ def trusted_variant(report: Mapping[str, Any]) -> dict[str, Any]:
             f"the report has {len(selected)} selected variants of {len(variants)}; expected 1 to judge: "
             "run again so that one is chosen"
         )
+    gate = part(report, "gate")
+    if gate is None or gate.get("variant") != selected[0].get("name"):
+        raise BadInputError(
+            f"the report's gate.variant is {(gate or {}).get('variant')!r}; expected {selected[0].get('name')!r}, the "
+            "variant that is selected: was the report edited? Run again"
+        )
     latency = trusted_latency(part(selected[0], "latency"))
-    return {**selected[0], "latency": latency, "accuracy": trusted_accuracy(part(selected[0], "accuracy"))}
+    accuracy = trusted_accuracy(part(selected[0], "accuracy"))
+    _check_hash(selected[0], objects(gate, "checks"), part(report, "target"))
+    return {**selected[0], "latency": latency, "accuracy": accuracy}
+
+
+def _check_hash(
+    variant: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], target: Mapping[str, Any] | None
+) -> None:
+    recorded = variant.get("raw_sha256")
+    try:
+        expected = raw_sha256(variant, checks, target)
+    except (ValueError, RecursionError) as err:
+        raise BadInputError(f"the report's raw numbers are no plain JSON ({err}); measure again") from err
+    if recorded != expected:
+        raise BadInputError(
+            f"the report's raw_sha256 of {variant.get('name')!r} is {str(recorded)[:12]}, but its raw numbers, limits "
+            f"and target give {expected[:12]}: one of them was edited, added or removed; measure again"
+        )
 
 
 def trusted_latency(latency: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The latency with its quantiles recomputed from the raw samples, where there are any."""
-    if latency is None or latency.get("samples_ns") is None:
-        return latency
-    samples = latency["samples_ns"]
+    """The latency with its quantiles recomputed from the raw samples.
+
+    Raises:
+        BadInputError: no samples, samples that are no durations (a clock that went back gives one below 1), or
+            quantiles that do not follow from them.
+    """
+    if latency is None:
+        return None
+    samples = latency.get("samples_ns")
     if not isinstance(samples, list | tuple) or not samples or not all(_is_round(samples_ns) for samples_ns in samples):
         raise BadInputError("samples_ns holds something else than rounds of positive whole nanoseconds; measure again")
     recomputed = {"n": sum(map(len, samples)), **latency_quantiles(samples)}
@@ -48,8 +97,18 @@ def trusted_latency(latency: Mapping[str, Any] | None) -> Mapping[str, Any] | No
 
 
 def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The accuracy with top-1 and `constant` recomputed from the confusion matrix, where there is one."""
-    if accuracy is None or not accuracy.get("confusion"):
+    """The accuracy with top-1, `constant` and the drop recomputed from the confusion matrix and the paired counts.
+
+    Raises:
+        BadInputError: labelled and without a confusion matrix, a matrix or counts that are none, or summaries that do
+            not follow from them.
+    """
+    if accuracy is None:
+        return None
+    if not accuracy.get("confusion"):
+        labelled = [key for key in ("top1", "top1_drop") if accuracy.get(key) is not None]
+        if labelled or accuracy.get("labelled"):
+            raise BadInputError("the accuracy has labels and no confusion matrix to count again; measure again")
         return accuracy
     rows = accuracy["confusion"]
     if (
@@ -62,8 +121,39 @@ def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     interval = wilson(hits, n)
     recomputed = {"n": n, "top1": hits / n, "top1_low": interval.low, "top1_high": interval.high}
     _check_recorded(accuracy, recomputed, raw="confusion")
+    drop = _trusted_drop(accuracy, n=n, hits=hits)
     constant = sum(map(any, rows)) > 1 and sum(map(any, zip(*rows, strict=True))) == 1  # true classes, predicted
-    return {**accuracy, **recomputed, "constant": constant or accuracy.get("constant", False)}
+    return {**accuracy, **recomputed, **drop, "constant": constant or accuracy.get("constant", False)}
+
+
+def _trusted_drop(accuracy: Mapping[str, Any], *, n: int, hits: int) -> dict[str, float | None]:
+    """The drop, its interval and McNemar's p from the paired counts.
+
+    Without counts there is no drop, or the file is fp32 itself, whose drop is 0 by definition.
+    """
+    paired = part(accuracy, "paired")
+    if paired is None:
+        zero = dict.fromkeys(("top1_drop", "top1_drop_low", "top1_drop_high"), 0.0)
+        nothing: dict[str, float | None] = dict.fromkeys(zero)
+        recomputed = zero if accuracy.get("top1_drop") is not None else nothing
+        _check_recorded(accuracy, recomputed, raw="missing paired counts")
+        return {**recomputed, "mcnemar_p": None}
+    counts: list[Any] = [paired.get(key) for key in PAIRED]
+    if not _is_counts(counts, len(PAIRED)) or sum(counts) != n or paired["both"] + paired["only_model"] != hits:
+        raise BadInputError(
+            f"paired is {dict(paired)!r:.100}; expected the counts {', '.join(PAIRED)} of the same {n} samples, "
+            f"{hits} of them right: measure again"
+        )
+    both, only_fp32, only_model, neither = counts
+    interval = newcombe_paired(both, only_fp32, only_model, neither)
+    found: dict[str, float | None] = {
+        "top1_drop": (only_fp32 - only_model) / n,
+        "top1_drop_low": interval.low,
+        "top1_drop_high": interval.high,
+        "mcnemar_p": mcnemar(only_fp32, only_model),
+    }
+    _check_recorded(accuracy, found, raw="paired counts")
+    return found
 
 
 def number(numbers: Mapping[str, Any], key: str) -> float | None:
@@ -77,7 +167,10 @@ def number(numbers: Mapping[str, Any], key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadInputError(f"{key} is {value!r}; expected a number or null: was the report edited?")
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError as err:
+        raise BadInputError(f"{key} is a number of {len(str(value))} digits; was the report edited?") from err
 
 
 def part(parent: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:

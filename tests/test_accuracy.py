@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from edgekd.accuracy import Accuracy, assess, measure, predictions
+from edgekd.accuracy import Accuracy, Paired, assess, measure, predictions
 from edgekd.errors import BadInputError
 from edgekd.fidelity import compare
 from edgekd.recorded import Recorded, record
@@ -116,13 +116,16 @@ def test_the_drop_against_fp32_is_paired_and_positive_when_worse() -> None:
     interval = newcombe_paired(3, 2, 0, 1)
     assert accuracy.top1_drop == pytest.approx(2 / 6)
     assert (accuracy.top1_drop_low, accuracy.top1_drop_high) == (interval.low, interval.high)
+    assert accuracy.paired == Paired(both=3, only_fp32=2, only_model=0, neither=1)
+    assert accuracy.mcnemar_p == 0.5  # two of two coins on one side: 2 / 4
 
 
 def test_fp32_itself_has_no_drop_and_agrees_with_itself_exactly() -> None:
     accuracy = measured(one_hot(PREDICTED), is_fp32=True)
     assert (accuracy.top1_drop, accuracy.top1_drop_low, accuracy.top1_drop_high) == (0, 0, 0)
     assert (accuracy.agreement_fp32, accuracy.agreement_fp32_low, accuracy.agreement_fp32_high) == (1, 1, 1)
-    assert measured(one_hot(PREDICTED)).top1_drop is None
+    assert accuracy.paired is accuracy.mcnemar_p is None
+    assert measured(one_hot(PREDICTED)).top1_drop is measured(one_hot(PREDICTED)).paired is None
 
 
 def test_agreement_with_the_teacher_does_not_ask_the_labels() -> None:
@@ -244,6 +247,24 @@ def test_a_reader_that_says_nothing_any_more_is_constant() -> None:
     speaks = blank.copy()
     speaks[2, 1] = [0, 1, 0]
     assert assessed(blank, speaks).constant
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (2, 4, 4), (5, 6)])
+def test_the_very_same_numbers_for_different_samples_are_constant_whatever_the_network(shape: tuple[int, ...]) -> None:
+    same = np.broadcast_to(np.random.default_rng(0).normal(size=shape), (6, *shape))
+    assert assessed(same).constant and assessed(same, np.random.default_rng(1).normal(size=same.shape)).constant
+    other = same.copy()
+    other[5].flat[0] += 1e-6
+    assert not assessed(other).constant
+    assert not assessed(same[:1]).constant, "one sample tells nothing"
+
+
+def test_the_same_numbers_for_the_same_samples_or_for_nothing_found_are_not_constant() -> None:
+    inputs = np.zeros((4, 2))
+    file = record(lambda batch: [np.ones((len(batch), 2))], inputs, batch_size=2)
+    assert not assess(file, reference=None, labels=None, classes=(), isa="avx2").constant
+    boxes = record(lambda batch: [np.zeros((1, 0, 6))], np.arange(4), batch_size=1)
+    assert not assess(boxes, reference=None, labels=None, classes=(), isa="avx2").constant
 
 
 def test_labels_for_a_network_that_is_no_classifier_are_refused() -> None:

@@ -22,7 +22,7 @@ def test_a_header_holds_every_section_that_a_report_must_have(dataset: Dataset) 
     header = assemble.header(
         "small", machine=environment.describe(), target=targets.load("x86-1t"), data=assemble.data_facts(dataset)
     )
-    full = header | assemble.judged([VARIANT], PASSED)
+    full = header | assemble.judged([VARIANT], PASSED, target=targets.load("x86-1t"))
     assert report.REQUIRED.keys() <= full.keys()
     assert full["data"]["counts"] == dataset.counts()
     assert full["gate"] == asdict(PASSED) | {"variant": "fp32", "exit_code": 0}

@@ -12,6 +12,7 @@ from edgekd import bundle, report
 from edgekd.compete import Timing
 from edgekd.data.for_model import samples_for_model
 from edgekd.errors import BadInputError, ExitCode
+from edgekd.gate import rejudge
 from edgekd.prepare import quantize_file, validate_file
 from edgekd.targets import dump, load
 from edgekd.targets.target import Budgets
@@ -102,6 +103,40 @@ def test_a_limit_that_the_user_set_is_never_dropped(
     assert code == ExitCode.INCONCLUSIVE
     assert full["gate"]["verdict"] == "inconclusive"
     assert "needs labels" in next(c["note"] for c in full["gate"]["checks"] if c["name"] == "min_top1")
+
+
+def test_a_floor_for_a_class_that_does_not_exist_is_refused_before_anything_is_done(
+    pixel_net: Path, labelled: Path, target: str, tmp_path: Path
+) -> None:
+    limits = {"class_floors.bottomm": 0.5}
+    with pytest.raises(BadInputError, match=r"no class 'bottomm'; did you mean 'bottom'\?; .*: top, middle, bottom"):
+        prepare(pixel_net, labelled, target, tmp_path / "out", **limits)
+    with pytest.raises(BadInputError, match="did you mean 'bottom'"):
+        validate_file(pixel_net, source=labelled, target=target, limits=limits, timing=QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_floors_of_classes_are_judged_and_the_counts_of_the_drop_are_kept(
+    pixel_net: Path, labelled: Path, target: str, tmp_path: Path
+) -> None:
+    full, code = validate_file(
+        pixel_net,
+        source=labelled,
+        target=target,
+        limits={"min_class_top1": 0.3, "class_floors.top": 0.3, "max_top1_drop": 0.5},
+        baseline=pixel_net,
+        timing=QUICK,
+    )
+    assert code == ExitCode.PASS
+    assert [check["name"] for check in full["gate"]["checks"]] == [
+        "min_class_top1",
+        "max_top1_drop",
+        "class_floors.top",
+    ]
+    paired = full["variants"][1]["accuracy"]["paired"]
+    assert sum(paired.values()) == 90 and paired["only_fp32"] == paired["only_model"] == 0
+    assert full["variants"][1]["accuracy"]["mcnemar_p"] == 1
+    assert rejudge(json.loads(json.dumps(full))) == rejudge(full)
 
 
 def test_a_folder_of_images_does_for_a_network_on_raw_pixels(

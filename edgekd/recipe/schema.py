@@ -4,7 +4,7 @@ Each field's description says its meaning, its unit and where its default comes 
 schema for editors are generated from them.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -237,6 +237,9 @@ class Validate(Section):
     )
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Gate(Section):
     """The limits. One that is not set here is taken from the target's budgets, and the report says so."""
 
@@ -252,6 +255,18 @@ class Gate(Section):
     max_load_ms: float | None = Field(default=None, gt=0, description="Session creation, milliseconds.")
     min_top1: float | None = Field(
         default=None, ge=0, le=1, description="Top-1 accuracy on the test split, a fraction."
+    )
+    min_class_top1: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Top-1 accuracy of every single class on the test split, a fraction; the worst class decides. Its "
+        "interval is corrected for looking at all of them (Bonferroni).",
+    )
+    class_floors: dict[str, Share] | None = Field(
+        default=None,
+        description="Top-1 accuracy of single classes, a fraction each, where some matter more than others: "
+        "`class_floors = { pedestrian = 0.95 }`. Beside `min_class_top1`, which holds for every class.",
     )
     max_top1_drop: float | None = Field(
         default=None,

@@ -54,6 +54,8 @@ def whole(folder: Path) -> set[str]:
         ("teacher/student", "teacher/absent", ("absent.safetensors: no such file; expected a .safetensors file",)),
         ("teacher/student.safetensors", "builtin:nobody", ("'builtin:nobody' does not ship with edgekd; known: ",)),
         ("min_top1 = 0.2", "min_top1 = 93", ("gate.min_top1: found 93", "less than or equal to 1")),
+        ("min_top1 = 0.2", "class_floors = { topp = 0.2 }", ("class_floors.topp: no class 'topp'", "mean 'top'?")),
+        ("min_top1 = 0.2", "class_floors = { top = 2 }", ("gate.class_floors.top: found 2", "less than or equal to 1")),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe_is_refused_before_anything_is_written(
@@ -293,7 +295,7 @@ def edited(report: dict, case: str) -> None:
         ("p50", "the report says p50_ms"),
         ("top-1", "the summary was edited; measure again"),
         ("two winners", "2 selected variants"),
-        ("version", "schema_version is 2; this edgekd reads 3"),
+        ("version", "schema_version is 2; this edgekd reads 4"),
         ("no name", "gate.variant"),
     ],
 )
