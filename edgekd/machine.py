@@ -101,12 +101,67 @@ def cgroup_memory(membership: str, *, root: Path) -> int | None:
 
 def affinity_cores(*, total: int) -> int:
     """Cores that the scheduler lets this process use; `total` where the OS has no affinity (macOS, Windows)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    cpus = affinity_cpus()
+    return total if cpus is None else len(cpus)
 
 
 def granted_cores(affinity: int, *, quota: float | None) -> int:
     """Whole cores this process can keep busy: the smaller of affinity and quota, rounded down, at least 1."""
     return max(1, affinity if quota is None else min(affinity, math.floor(quota)))
+
+
+def cores_here() -> int:
+    """Whole cores that this process can keep busy, by its affinity and its cgroup's quota."""
+    quota = cgroup_cores(read_if_there(Path("/proc/self/cgroup")), root=Path("/sys/fs/cgroup"))
+    return granted_cores(affinity_cores(total=os.cpu_count() or 1), quota=quota)
+
+
+def affinity_cpus() -> frozenset[int] | None:
+    """The processors that the scheduler lets this process use, by their numbers; None where the OS has no affinity.
+
+    A cpuset of a cgroup, of version 1 or 2, is in it: the kernel gives a task no processor outside its cpuset
+    (https://man7.org/linux/man-pages/man7/cpuset.7.html).
+    """
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def physical_cores(cpus: frozenset[int] | None, *, cpuinfo: str, root: Path) -> int | None:
+    """Physical cores below the processors `cpus` (None: all there are); None where the machine does not say.
+
+    Two processors that share a core (SMT, hyper-threading) share its arithmetic, so a second thread on it gains little.
+
+    Args:
+        cpus: processors by their numbers.
+        cpuinfo: text of /proc/cpuinfo, asked where sysfs has no topology; ARM kernels write no cores into it.
+        root: /sys/devices/system/cpu.
+
+    Source: https://docs.kernel.org/admin-guide/cputopology.html; `core_id` is unique within a package only, and on
+    some ARM boards within a cluster only, so the siblings' list is what counts.
+    """
+    found = _siblings(root) or _cores_in(cpuinfo)
+    wanted = found.keys() if cpus is None else cpus
+    return len({found[cpu] for cpu in wanted}) if found and wanted and wanted <= found.keys() else None
+
+
+def _siblings(root: Path) -> dict[int, str]:
+    """Processor -> the list of those that share its core, as sysfs writes it."""
+    found = {}
+    for folder in root.glob("cpu[0-9]*"):
+        names = ("core_cpus_list", "thread_siblings_list")  # the second is the older name of the first
+        texts = (read_if_there(folder / "topology" / name).strip() for name in names)
+        if text := next(filter(None, texts), ""):
+            found[int(folder.name.removeprefix("cpu"))] = text
+    return found
+
+
+def _cores_in(cpuinfo: str) -> dict[int, str]:
+    """Processor -> "package core", of the text of /proc/cpuinfo; empty where it does not have both."""
+    found = {}
+    for block in cpuinfo.split("\n\n"):
+        number, package, core = (_field(block, name) for name in ("processor", "physical id", "core id"))
+        if number.isdigit() and package and core:
+            found[int(number)] = f"{package} {core}"
+    return found
 
 
 def governor(*, root: Path) -> str | None:
@@ -123,6 +178,21 @@ def memory_bytes(*, limit: int | None) -> tuple[int, int]:
     return limit, max(0, min(int(memory.available), limit - int(used)))
 
 
+def peak_rss_bytes() -> int:
+    """Peak resident memory of this process.
+
+    From /proc where there is one: getrusage's maximum survives exec, so a child of a large parent would report the
+    parent's memory.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
 def _field(cpuinfo: str, name: str) -> str:
     for line in cpuinfo.splitlines():
         key, colon, value = line.partition(":")
@@ -137,11 +207,21 @@ def _folders(membership: str, controller: str, root: Path) -> list[Path]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if controller in controllers.split(","):
-            mount = root / controllers if controllers else root
-            # A container may see its own group mounted as the root, under its path on the host; so both are tried.
-            path = mount / group.strip().lstrip("/")
-            return [path, *(parent for parent in path.parents if parent.is_relative_to(mount))]
+            mounts = (root / controllers, root / controller) if controllers else (root / "unified", root)
+            return [path for mount in mounts if mount.is_dir() for path in _chain(mount, group.strip())]
     return []
+
+
+def _chain(mount: Path, group: str) -> list[Path]:
+    """A group's folder and those of its parents, up to the mount.
+
+    A container may see its own group mounted as the root, under its path on the host: then the longest end of the path
+    that is there counts, and the mount itself.
+    """
+    parts = [part for part in group.split("/") if part]
+    ends = (mount.joinpath(*parts[start:]) for start in range(len(parts) + 1))
+    path = next((end for end in ends if end.is_dir()), mount)
+    return [path, *(parent for parent in path.parents if parent.is_relative_to(mount))]
 
 
 def _cores_v2(cpu_max: str) -> float | None:

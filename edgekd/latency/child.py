@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault
+from edgekd.machine import peak_rss_bytes
 from edgekd.runner import runner
 from edgekd.session import SessionOptions, create_session, facts, import_onnxruntime
 
@@ -96,21 +97,6 @@ def measure_round(
         providers=tuple(session.get_providers()),
         onnxruntime=str(ort.__version__),
     )
-
-
-def peak_rss_bytes() -> int:
-    """Peak resident memory of this process.
-
-    From /proc where there is one: getrusage's maximum survives exec, so a child of a large parent would report the
-    parent's memory.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def time_runs(

@@ -1,0 +1,176 @@
+"""The process that holds the sessions: reads a request with the inputs, then runs blocks as it is told, a line each."""
+
+import gc
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault, ExitCode
+from edgekd.machine import peak_rss_bytes
+from edgekd.session import SessionOptions, create_session, first_line, import_onnxruntime, native_errors
+
+DISTINCT = 8
+"""Different inputs that are tried for one and the same answer."""
+
+PRIMED_FROM = 5
+"""A block of at least so many inferences begins with one that is not timed: the other session's data is in the caches,
+and in a block of ten it would be the 90th percentile. A slow network fills its caches anew every time anyway."""
+
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """An open session, and where in the feeds it is."""
+
+    run: Callable[[int], list[Any]]
+    count: int
+    turn: int = 0
+
+    def next(self) -> None:
+        """One inference on the next batch."""
+        self.run(self.turn % self.count)
+        self.turn += 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Sessions:
+    """What is open in this process, by name."""
+
+    contestants: Mapping[str, Mapping[str, Any]]
+    feeds: Mapping[str, Mapping[str, npt.NDArray[Any]]]
+    open: dict[str, Session] = field(default_factory=dict)
+
+    def load(self, name: str) -> dict[str, Any]:
+        """Open a session (again): what it took, and what it says of itself."""
+        ort = import_onnxruntime()
+        self.open.pop(name, None)  # the memory of the one before goes first
+        path, options = Path(self.contestants[name]["path"]), SessionOptions(**self.contestants[name]["options"])
+        started = time.perf_counter_ns()
+        session = create_session(path, options)
+        loaded = time.perf_counter_ns()
+        inputs = self.feeds[name]
+        count = len(next(iter(inputs.values())))
+        batches = [{key: value[index] for key, value in inputs.items()} for index in range(count)]
+        self.open[name] = Session(run=lambda index: session.run(None, batches[index]), count=count)
+        try:
+            constant = _constant(self.open[name], batches)
+        except native_errors() as err:
+            raise BadInputError(
+                f"model {path}: ONNX Runtime cannot run it on {_shapes(batches[0])}: {first_line(err)}"
+            ) from err
+        return {
+            "load_ms": (loaded - started) / 1e6,
+            "providers": session.get_providers(),
+            "onnxruntime": str(ort.__version__),
+            "constant": constant,
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+
+    def block(self, name: str, runs: int) -> dict[str, Any]:
+        """Nanoseconds of each of `runs` inferences, and the processor time of all of them, over all threads."""
+        session, clock, samples = self.open[name], time.perf_counter_ns, []
+        if runs >= PRIMED_FROM:
+            session.run((session.turn - 1) % session.count)
+        cpu = time.process_time_ns()
+        for _ in range(runs):
+            before = clock()
+            session.next()
+            samples.append(clock() - before)
+        if min(samples) <= 0:
+            raise EnvironmentFault(
+                f"the clock went {min(samples)} ns forward during an inference; expected more than 0: nothing can be "
+                "timed here"
+            )
+        return {"ns": samples, "cpu_ns": time.process_time_ns() - cpu}
+
+
+def main() -> int:
+    """Serve until standard input ends: a line of JSON for each line. An error ends the process with its code."""
+    _die_with_parent()
+    incoming = sys.stdin.buffer
+    try:
+        request = json.loads(incoming.readline())
+        sessions = Sessions(contestants=request["contestants"], feeds=_read_feeds(request["feeds"], incoming))
+        _limit_memory(request["memory_bytes"])
+        _say({name: sessions.load(name) for name in sessions.contestants})
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        for line in incoming:
+            asked = json.loads(line)
+            answer = sessions.block(asked["block"], asked["runs"]) if "block" in asked else sessions.load(asked["open"])
+            _say(answer)
+    except EdgekdError as err:
+        print(err, file=sys.stderr)
+        return int(err.exit_code)
+    except MemoryError:
+        print("out of memory", file=sys.stderr)
+        return int(ExitCode.ENVIRONMENT)
+    return 0
+
+
+def _say(answer: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _read_feeds(
+    described: Mapping[str, Mapping[str, Any]], incoming: BinaryIO
+) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    feeds: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name, inputs in described.items():
+        feeds[name] = {}
+        for key, (dtype, shape) in inputs.items():
+            kind = np.dtype(dtype)
+            raw = incoming.read(int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
+            feeds[name][key] = np.frombuffer(raw, dtype=kind).reshape(shape)
+    return feeds
+
+
+def _constant(session: Session, batches: list[dict[str, npt.NDArray[Any]]]) -> bool | None:
+    """Whether different inputs all get the very same outputs; None where there are no two different inputs."""
+    answers: dict[bytes, bytes] = {}
+    for index, batch in enumerate(batches[:DISTINCT]):
+        outputs = session.run(index)
+        key = hashlib.sha256(b"".join(value.tobytes() for value in batch.values())).digest()
+        answers[key] = hashlib.sha256(b"".join(_plain(value).tobytes() for value in outputs)).digest()
+    return None if len(answers) < 2 else len(set(answers.values())) == 1
+
+
+def _plain(value: Any) -> npt.NDArray[Any]:
+    """An output with one zero: a factor of 0 gives 0 or -0, which are equal and have other bytes."""
+    array = np.asarray(value)
+    return array + array.dtype.type(0) if array.dtype.kind == "f" else array
+
+
+def _limit_memory(most: int | None) -> None:
+    """No more private memory than `most` beyond what Python, numpy and ONNX Runtime take before a file is opened."""
+    if most is None or not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    import_onnxruntime()
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    taken = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (taken + most, taken + most))
+
+
+def _die_with_parent() -> None:
+    """A network that hangs must not go on for ever when whoever started this was killed."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def _shapes(batch: Mapping[str, npt.NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {value.shape}" for name, value in batch.items())

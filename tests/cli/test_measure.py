@@ -1,0 +1,191 @@
+"""`compare` and `latency` as commands: real sessions, real verdicts, exit codes, and what cannot be timed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..timing import odd_nets  # noqa: TID252  tests are no package
+from .conftest import COMMAND, ENVIRONMENT, Edgekd
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Matrix products, one at a time and twelve: a difference that no noise hides."""
+    folder = tmp_path_factory.mktemp("nets")
+    return {
+        "fast": odd_nets.dense(folder / "fast.onnx", width=192, layers=1),
+        "slow": odd_nets.dense(folder / "slow.onnx", width=192, layers=12),
+        "constant": odd_nets.constant(folder / "constant.onnx"),
+        "small": odd_nets.dense(folder / "small.onnx"),
+        "two": odd_nets.two_inputs(folder / "two.onnx"),
+    }
+
+
+def test_a_faster_file_passes_and_a_slower_one_fails(edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    passed = edgekd("compare", nets["fast"], nets["slow"], "--out", out)
+    assert passed.code == 0, passed.err
+    assert "PASS fast on x86-1t (proxy: measured on this machine)" in passed.out
+    found = json.loads(out.read_text())
+    assert (found["edgekd_result"], found["kind"], found["gate"]["verdict"]) == (1, "compare", "pass")
+    assert found["measured"]["ratio_p50_high"] < 1.05
+    assert found["conditions"]["inputs"] == "random numbers"
+    assert len(found["raw"]["cycles"]) >= 8
+    failed = edgekd("compare", nets["slow"], nets["fast"], "--isolate", "--json")
+    assert failed.code == 1, failed.err
+    assert json.loads(failed.out)["conditions"]["isolated"] is True
+
+
+def test_a_stored_result_is_judged_again_by_its_own_limits_or_others(
+    edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "result.json"
+    assert edgekd("compare", nets["fast"], nets["slow"], "--out", out, "--json").code == 0
+    assert edgekd("gate", out, "--model", nets["fast"], "--target", "x86-1t").code == 0
+    assert edgekd("gate", out, "--limit", "max_regression=-0.99").code == 1
+    assert "not of" in edgekd("gate", out, "--model", nets["slow"]).err
+    unknown = edgekd("gate", out, "--limit", "max_regresion=0.1")
+    assert unknown.code == 2 and "did you mean 'max_regression'?" in unknown.err
+    found = json.loads(out.read_text())
+    found["gate"]["verdict"] = "fail"
+    out.write_text(json.dumps(found))
+    edited = edgekd("gate", out)
+    assert edited.code == 2 and "was it edited?" in edited.err
+
+
+def test_a_budget_is_met_or_not_and_p99_is_not_told_from_few_samples(edgekd: Edgekd, nets: dict[str, Path]) -> None:
+    met = edgekd("latency", nets["small"], "--max-p90-ms", "500")
+    assert met.code == 0, met.err
+    assert "max_p50_ms" in met.out and "target" in met.out  # the target's own limit holds, too
+    missed = edgekd("latency", nets["small"], "--max-p50-ms", "0.000001", "--json")
+    assert missed.code == 1
+    found = json.loads(missed.out)
+    assert found["base"]["path"].endswith("reference.onnx")
+    assert found["measured"]["reference_p50_ms"] > 0
+    if found["measured"]["n"] < 1000:
+        assert found["measured"]["p99_ms"] is None
+
+
+def test_times_are_normalised_to_a_result_of_another_machine(
+    edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
+) -> None:
+    from edgekd import result
+
+    out = tmp_path / "there.json"
+    assert edgekd("latency", nets["small"], "--out", out, "--max-p50-ms", "500", "--max-p90-ms", "500").code == 0
+    there = result.read(out)
+    there["measured"]["reference_p50_ms"] *= 1000.0  # measured numbers follow from the raw part, which is sealed
+    there["environment"]["cpu_model"] = "Slow One"
+    result.write(there, out)
+    answer = edgekd("latency", nets["small"], "--normalise", out, "--max-p50-ms", "0.2", "--json")
+    assert answer.code == 1
+    found = json.loads(answer.out)
+    assert found["conditions"]["normalised_to"]["cpu"] == "Slow One"
+    assert found["raw"]["factor"] > 100
+
+
+def test_a_constant_output_never_passes(edgekd: Edgekd, nets: dict[str, Path]) -> None:
+    for arguments in (("compare", nets["constant"], nets["slow"]), ("latency", nets["constant"])):
+        answer = edgekd(*arguments)
+        assert answer.code == 1, answer.out
+        assert "different inputs all get the very same output" in answer.out
+
+
+def test_real_data_and_a_batch_are_used_as_they_are(edgekd: Edgekd, pixel_net: Path, npz_file: Path) -> None:
+    answer = edgekd("compare", pixel_net, pixel_net, "--data", npz_file, "--batch-size", "8", "--max-regression=90%",
+                    "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    conditions = json.loads(answer.out)["conditions"]
+    assert (conditions["inputs"], conditions["batch_size"]) == (str(npz_file), 8)
+    large = edgekd("latency", pixel_net, "--data", npz_file, "--batch-size", "91")
+    assert large.code == 2 and "larger than the data (90 samples" in large.err
+
+
+def test_open_sizes_are_asked_for_and_taken(edgekd: Edgekd, nets: dict[str, Path]) -> None:
+    asked = edgekd("latency", nets["two"])
+    assert asked.code == 2 and "say --shape tokens=1,?" in asked.err
+    given = edgekd("latency", nets["two"], "--shape", "tokens=1,7", "--shape", "mask=1,7")
+    assert given.code == 0, given.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-regression", "5"), "expected a percentage below 100%"),
+        (("--max-regression", "much"), "expected a percentage"),
+        (("--shape", "x"), "expected NAME=SIZES"),
+        (("--shape", "x=1,0"), "expected NAME=SIZES"),
+        (("--shape", "z=1,4"), "there is no such input; known: x"),
+        (("--target", "x86-1tt"), "x86-1t"),
+        (("--data", "nothing.npz"), "nothing.npz"),
+        (("--session", "nothing.json"), "nothing.json"),
+        (("--metric", "instructions", "--isolate"), "remove"),
+    ],
+)
+def test_bad_input_is_told_and_nothing_is_timed(
+    edgekd: Edgekd, nets: dict[str, Path], arguments: tuple[str, ...], message: str
+) -> None:
+    answer = edgekd("compare", nets["small"], nets["small"], *arguments)
+    assert answer.code == 2, answer.err
+    assert message in answer.err and "Traceback" not in answer.err
+
+
+def test_a_limit_that_does_not_fit_the_metric_is_told(edgekd: Edgekd, nets: dict[str, Path]) -> None:
+    for arguments in (
+        ("--metric", "instructions"),
+        ("--metric", "instructions", "--max-instructions", "9", "--max-p50-ms", "1"),
+        ("--max-instructions", "9"),
+        ("--max-p90-ms", "0"),
+        ("--max-p90-ms", "nan"),
+    ):
+        answer = edgekd("latency", nets["small"], *arguments)
+        assert answer.code == 2, arguments
+
+
+def test_files_of_other_batches_are_not_compared(edgekd: Edgekd, make_net: object, tmp_path: Path) -> None:
+    one = odd_nets.dense(tmp_path / "one.onnx", shape=[1, 4])
+    four = odd_nets.dense(tmp_path / "four.onnx", shape=[4, 4])
+    answer = edgekd("compare", one, four)
+    assert answer.code == 2 and "export both with one batch size" in answer.err
+
+
+def test_a_target_whose_provider_is_not_installed_is_the_machine_s_fault(edgekd: Edgekd, nets: dict[str, Path]) -> None:
+    answer = edgekd("compare", nets["small"], nets["small"], "--target", "cuda-gpu")
+    assert answer.code == 4 and "CUDAExecutionProvider is not in this onnxruntime" in answer.err
+
+
+def test_an_unwritable_result_is_told_after_the_verdict_was_shown(
+    edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    answer = edgekd("compare", nets["fast"], nets["slow"], "--out", tmp_path / "file" / "r.json")
+    assert answer.code == 4 and "cannot write" in answer.err
+    assert "PASS fast" in answer.out
+
+
+@pytest.mark.slow
+def test_a_network_that_hangs_ends_the_command_with_4(tmp_path: Path) -> None:
+    path = odd_nets.endless(tmp_path / "endless.onnx")
+    script = (
+        "import sys; from edgekd.timing import host; host.LOAD_TIMEOUT_SECONDS = 2.0; from edgekd.cli.app import main\n"
+        f"sys.argv = ['edgekd', 'latency', {str(path)!r}, '--timeout', '1']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], check=False, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 4 and "the network hangs" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_at_once_warn_of_one_another(nets: dict[str, Path]) -> None:
+    line = [*COMMAND, "compare", str(nets["small"]), str(nets["small"]), "--max-regression=-0.0", "--max-seconds", "8"]
+    first = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    with first:
+        assert any("compare" in said for said in first.stderr)
+        second = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        first.communicate()
+    assert "another edgekd is timing on this machine" in second.stderr
