@@ -119,9 +119,11 @@ def measure(
 
 
 def _kernels(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, batch: int) -> dict[str, Any]:
-    """What ran, as facts and in a sentence; without the nodes, which `edgekd.kernels.profile` lists."""
+    """What ran, as facts and in a sentence; of the nodes, the slowest and the sums by op type alone."""
     ran = kernels.profile(path, inputs, options, batch=batch)
-    return {key: value for key, value in asdict(ran).items() if key != "nodes"} | {"sentence": kernels.sentence(ran)}
+    facts_ = {key: value for key, value in asdict(replace(ran, nodes=())).items() if key != "nodes"}
+    times = {"by_op_type": kernels.by_op_type(ran.nodes), "slowest": kernels.slowest(ran.nodes)}
+    return facts_ | times | {"sentence": kernels.sentence(ran)}
 
 
 def why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> str | None:

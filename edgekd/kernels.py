@@ -1,13 +1,12 @@
 """Which kernels ONNX Runtime really runs a file on, from its own profile: int8, float, or on another device."""
 
 import json
-import math
 import re
 import statistics
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError
+from edgekd.operators import Edge, Operators, Tensor
 from edgekd.runner import check_inputs, runner
-from edgekd.session import SessionOptions, check_file, create_session, facts
+from edgekd.session import SessionOptions, check_file, create_session, facts, first_line, native_errors
 
 KNOWN = {
     "int8": {"QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention",
@@ -50,6 +50,10 @@ class Node:
     name: that of the node in the file where it can be traced, else ONNX Runtime's own for what its optimizer made.
     calls: in one run. median_us: microseconds of one call, in whole ones as the profile has them. share: of the time.
     The median, not the mean: one pre-emption is a thousand times as long as a small kernel.
+
+    inputs, outputs: the tensors of the first call, in their places. attributes, edge: as `edgekd.operators.Operator`
+    has them. `traced` says whether these are whole, which only `profile_feeds` makes them: without the optimized graph,
+    weights that were packed in advance are not among the inputs, and there are no attributes.
     """
 
     name: str
@@ -59,6 +63,16 @@ class Node:
     calls: float
     median_us: float
     share: float
+    inputs: tuple[Tensor | None, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    edge: Edge = ""
+    traced: bool = False
+
+    @property
+    def total_us(self) -> float:
+        """Microseconds of one inference."""
+        return self.calls * self.median_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +119,11 @@ class _Timed:
     name: str
     op_type: str
     provider: str
-    input_types: tuple[str, ...]
-    output_types: tuple[str, ...]
-    largest: int
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    attributes: Mapping[str, Any]
+    edge: Edge
+    traced: bool
     microseconds: list[int]
 
 
@@ -125,16 +141,58 @@ def profile(
     if runs < 1 or not len(inputs):
         raise BadInputError(f"a profile of {runs} runs on {len(inputs)} samples; expected at least one of each")
     check_file(path)
-    with tempfile.TemporaryDirectory(prefix="edgekd-profile-") as folder:
-        session = create_session(path, options, profiling=Path(folder) / "kernels")
+
+    def prepare(session: Any) -> Callable[[int], object]:
         known = facts(session, path)
         size = known.shape[0] or batch
         samples = check_inputs(inputs[: (WARM_UP_RUNS + runs) * size], known, path)
         run = runner(session, known)
+        return lambda index: run(samples[np.arange(index * size, (index + 1) * size) % len(samples)])
+
+    return _profiled(path, options, runs, prepare, trace=False)
+
+
+def profile_feeds(path: Path, feeds: Mapping[str, npt.NDArray[Any]], options: SessionOptions, *, runs: int) -> Kernels:
+    """As `profile`, of a network of any number of inputs, and with whole tensors and attributes of every kernel.
+
+    feeds: input name -> (count, batch, ...), taken in turn. On a provider other than the CPU no kernel is traced: some
+    compile nodes, and such a graph cannot be written.
+
+    Raises:
+        BadInputError: the file or the data does not fit.
+        EnvironmentFault: the provider is not there or did not start.
+    """
+    if runs < 1:
+        raise BadInputError(f"a profile of {runs} runs; expected at least one")
+    check_file(path)
+    count = min(len(batches) for batches in feeds.values())
+
+    def prepare(session: Any) -> Callable[[int], object]:
+        def run(index: int) -> object:
+            try:
+                return session.run(None, {name: batches[index % count] for name, batches in feeds.items()})
+            except native_errors() as err:
+                shapes = ", ".join(f"{name} {batches.shape[1:]}" for name, batches in feeds.items())
+                raise BadInputError(f"model {path}: ONNX Runtime cannot run it on {shapes}: {first_line(err)}") from err
+
+        return run
+
+    return _profiled(path, options, runs, prepare, trace=options.provider == "CPUExecutionProvider")
+
+
+def _profiled(
+    path: Path, options: SessionOptions, runs: int, prepare: Callable[[Any], Callable[[int], object]], *, trace: bool
+) -> Kernels:
+    """prepare: a session -> what runs the index-th batch in it."""
+    with tempfile.TemporaryDirectory(prefix="edgekd-profile-") as folder:
+        optimized = Path(folder) / "optimized.onnx" if trace else None
+        session = create_session(path, options, profiling=Path(folder) / "kernels", optimized=optimized)
+        run = prepare(session)
         for index in range(WARM_UP_RUNS + runs):
-            run(samples[np.arange(index * size, (index + 1) * size) % len(samples)])
+            run(index)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return _summarise(_timed(events, _Origins(path)), runs=runs, asked_for=options.provider)
+        timed = _timed(events, _Origins(path), Operators(optimized) if optimized else None)
+    return _summarise(timed, runs=runs, asked_for=options.provider)
 
 
 def _summarise(timed: Iterable[_Timed], *, runs: int, asked_for: str) -> Kernels:
@@ -176,6 +234,38 @@ def sentence(kernels: Kernels) -> str:
     return "; ".join(parts)
 
 
+def by_op_type(nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Op type and kind -> kernels, milliseconds of an inference and share, slowest first."""
+    groups: dict[tuple[str, str], list[Node]] = defaultdict(list)
+    for node in nodes:
+        groups[node.op_type, node.kind].append(node)
+    rows = [
+        {
+            "op_type": op_type,
+            "kind": kind,
+            "kernels": len(group),
+            "ms": sum(node.total_us for node in group) / 1e3,
+            "share": sum(node.share for node in group),
+        }
+        for (op_type, kind), group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: -row["ms"])
+
+
+def slowest(nodes: Sequence[Node], *, most: int = 10) -> list[dict[str, Any]]:
+    """The nodes that take most of an inference, slowest first: name, op type, kind, milliseconds, share."""
+    return [
+        {
+            "name": node.name,
+            "op_type": node.op_type,
+            "kind": node.kind,
+            "ms": node.total_us / 1e3,
+            "share": node.share,
+        }
+        for node in sorted(nodes, key=lambda node: -node.total_us)[:most]
+    ]
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -196,6 +286,11 @@ def _nodes(timed: list[_Timed], runs: int) -> tuple[Node, ...]:
             calls=len(node.microseconds) / runs,
             median_us=statistics.median(node.microseconds),
             share=time / (sum(times) or 1.0),
+            inputs=node.inputs,
+            outputs=node.outputs,
+            attributes=node.attributes,
+            edge=node.edge,
+            traced=node.traced,
         )
         for node, time in zip(timed, times, strict=True)
     )
@@ -208,15 +303,17 @@ def _kind(node: _Timed, *, quantized: bool) -> str:
             return kind
     if node.op_type.startswith(("QLinear", "QOrdered")):
         return "int8"
-    found = (*node.output_types[:1], *node.input_types[:1])  # the output first: Where begins with a bool
-    if node.largest <= 1:
+    tensors = (*node.outputs, *(tensor for tensor in node.inputs if tensor))
+    # the output first: Where begins with a bool
+    found = [tensor.dtype for tensor in (*node.outputs[:1], *node.inputs[:1]) if tensor]
+    if max((tensor.elements for tensor in tensors), default=0) <= 1:
         return "other"
     if any(dtype in FLOATS for dtype in found):
         return "float"
     return "int8" if quantized and any(dtype in BYTES for dtype in found) else "other"
 
 
-def _timed(events: list[dict[str, Any]], origins: "_Origins") -> Iterable[_Timed]:
+def _timed(events: list[dict[str, Any]], origins: "_Origins", operators: Operators | None = None) -> Iterable[_Timed]:
     """The nodes of a profile in the order in which they first ran, without the runs that warmed up.
 
     Source: https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
@@ -229,22 +326,30 @@ def _timed(events: list[dict[str, Any]], origins: "_Origins") -> Iterable[_Timed
             continue
         key = (event["name"], said["node_index"])
         if key not in nodes:
-            nodes[key] = _first(event["name"].removesuffix("_kernel_time"), said, origins)
+            nodes[key] = _first(event["name"].removesuffix("_kernel_time"), said, origins, operators)
         nodes[key].microseconds.append(event["dur"])
     return nodes.values()
 
 
-def _first(name: str, said: dict[str, Any], origins: "_Origins") -> _Timed:
-    inputs, outputs = said.get("input_type_shape", []), said.get("output_type_shape", [])
+def _first(name: str, said: dict[str, Any], origins: "_Origins", operators: Operators | None) -> _Timed:
+    inputs, outputs = (_tensors(said.get(f"{end}_type_shape", [])) for end in ("input", "output"))
+    operator = operators.take(name, said["op_name"]) if operators else None
     return _Timed(
         name=origins.of(name, said["op_name"]),
         op_type=said["op_name"],
         provider=said["provider"],
-        input_types=tuple(next(iter(typed), "") for typed in inputs),
-        output_types=tuple(next(iter(typed), "") for typed in outputs),
-        largest=max((math.prod(shape) for typed in (*inputs, *outputs) for shape in typed.values()), default=0),
+        inputs=operator.fill(inputs) if operator else inputs,
+        outputs=outputs,
+        attributes=operator.attributes if operator else {},
+        edge=operator.edge if operator else "",
+        traced=operator is not None,
         microseconds=[],
     )
+
+
+def _tensors(said: Iterable[Mapping[str, list[int]]]) -> tuple[Tensor, ...]:
+    """What the profile says of tensors: a mapping of one type to one shape each, an empty one for what is none."""
+    return tuple(Tensor(dtype=dtype, shape=tuple(shape)) for typed in said for dtype, shape in typed.items())
 
 
 class _Origins:
@@ -258,9 +363,13 @@ class _Origins:
         self._producers = {out: node for node in graph.node for out in node.output}
 
     def of(self, name: str, op_type: str) -> str:
-        """The file's name. A blocked-layout kernel is called after the last tensor of what it fused: Conv and Relu."""
-        if name in self._names:
-            return name
+        """The file's name. A blocked-layout kernel is called after the last tensor of what it fused: Conv and Relu.
+
+        A Gemm fused with its activation is called "fused " and its own name.
+        """
+        for known in (name, name.removeprefix("fused ")):
+            if known in self._names:
+                return known
         plain = re.sub(r"(_nchwc)?(_token_\d+)?$", "", name)
         node = self._producers.get(plain)
         while node is not None and node.op_type != op_type and node.input:

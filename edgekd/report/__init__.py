@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekd import strict_json
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.files import write_atomic
 from edgekd.recheck import SCHEMA_VERSION
 from edgekd.report.html import render as render_html
 from edgekd.report.junit import render as render_junit
 from edgekd.report.markdown import render as render_markdown
+from edgekd.report.profile import write_profile as write_profile
 
 FILES = ("report.json", "report.md", "report.html", "junit.xml")
 """What `write` makes."""
+EXPECTED = "the report.json of a run (`edgekd run RECIPE`)"
 VERDICTS = ("pass", "inconclusive", "fail")
 OBJECT, OPTIONAL, LIST, TEXT = (dict,), (dict, type(None)), (list,), (str,)
 REQUIRED: dict[str, tuple[type, ...]] = {
@@ -86,12 +89,20 @@ def read(path: Path) -> dict[str, Any]:
     """The report in a report.json.
 
     Raises:
-        BadInputError: missing, empty or truncated file, not JSON, another schema version, keys missing or of the
-            wrong kind.
+        BadInputError: missing, empty or truncated file, not JSON, a key that stands twice, NaN, another schema version,
+            keys missing or of the wrong kind.
     """
-    report = _parse(path)
+    return checked(strict_json.read_object(path, what="report", expected=EXPECTED), path)
+
+
+def checked(report: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The report, parsed from `path`, once it is known to be whole.
+
+    Raises:
+        BadInputError: as `read`.
+    """
     version = report.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BadInputError(
             f"report {path}: schema_version is {version!r}; this edgekd reads {SCHEMA_VERSION}. "
             "Run again, or use the edgekd that wrote it"
@@ -102,25 +113,14 @@ def read(path: Path) -> dict[str, Any]:
     for key, kinds in REQUIRED.items():
         if not isinstance(report[key], kinds):
             raise BadInputError(f"report {path}: {key} is {report[key]!r:.40}; expected {_kind(kinds)}. Run again")
+    if "name" not in report["target"]:
+        raise BadInputError(f"report {path}: no target.name; was it edited? Run again")
     if report["gate"].get("verdict") not in VERDICTS:
         raise BadInputError(
             f"report {path}: gate.verdict is {report['gate'].get('verdict')!r}; expected one of {', '.join(VERDICTS)}"
         )
-    return report
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BadInputError(f"report {path}: no such file; expected the report.json of a run (`edgekd run RECIPE`)")
-    try:
-        text = path.read_text(encoding="utf-8")
-        report = json.loads(text) if text.strip() else None
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
-        raise BadInputError(f"report {path}: not whole JSON ({err}); expected a report.json. Run again") from err
-    if report is None:
-        raise BadInputError(f"report {path}: the file is empty; expected a report.json. Run again")
-    if not isinstance(report, dict):
-        raise BadInputError(f"report {path}: a JSON {type(report).__name__}; expected an object. Run again")
+    if "variant" not in report["gate"]:
+        raise BadInputError(f"report {path}: no gate.variant; was it edited? Run again")
     return report
 
 

@@ -18,6 +18,7 @@ from edgekd.report.quantization import (
 )
 from edgekd.report.rows import VariantRow, check_rows, chosen, headline, label, mark, measures, variant_rows
 from edgekd.report.tradeoff import accuracy_against_latency
+from edgekd.report.where_time_goes import where_time_goes
 from edgekd.report.wording import DASH, WORDS, decibels, fixed, interval, milliseconds, percent, size
 
 Report = Mapping[str, Any]
@@ -67,6 +68,7 @@ def _view(report: Report) -> dict[str, Any]:
         "measures": measures(report),
         "confusion": confusion(accuracy),
         "classes": class_rows(accuracy),
+        "time": where_time_goes(report),
         "search": search_sentence(report),
         "decisions": decision_rows(report),
         "remarks": remarks(report),

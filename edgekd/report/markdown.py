@@ -6,10 +6,11 @@ from typing import Any
 
 from edgekd.report.facts import machine, method
 from edgekd.report.quantization import remarks, saturation, search_sentence
-from edgekd.report.rows import CheckRow, VariantRow, check_rows, chosen, headline, mark, measures, variant_rows
+from edgekd.report.rows import VariantRow, check_rows, chosen, headline, mark, measures, variant_rows
 from edgekd.report.wording import DASH, WORDS, fixed, percent, plural
 
 ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
+WORST_FIRST = ("fail", "inconclusive", "pass")
 MOST_ROWS = 20
 
 
@@ -18,7 +19,7 @@ def render(report: Mapping[str, Any]) -> str:
     verdict = report["gate"]["verdict"]
     rows = variant_rows(report)
     lines = [f"## {ICONS[verdict]} {WORDS[verdict]}: {escape(headline(report))}", ""]
-    lines += _gate_table(check_rows(report["gate"])[:MOST_ROWS])
+    lines += gate_table(report["gate"])
     lines += _variant_table(rows[:MOST_ROWS], measures=measures(report), mark=mark(report))
     if len(rows) > MOST_ROWS:
         lines += ["", f"… and {plural(len(rows) - MOST_ROWS, 'variant')} more in report.html."]
@@ -33,18 +34,24 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
 
 
-def _gate_table(rows: list[CheckRow]) -> list[str]:
+def gate_table(gate: Mapping[str, Any]) -> list[str]:
+    """The lines of a table of the checks, the notes of those that do not pass, and an empty line."""
+    rows = check_rows(gate)
     if not rows:
         return ["No limit was set: nothing was judged.", ""]
+    left_out = max(0, len(rows) - MOST_ROWS)
+    if left_out:
+        rows = sorted(rows, key=lambda row: WORST_FIRST.index(row.verdict))[:MOST_ROWS]
     cells = [
         (row.name, _pair(row.value, row.interval), row.limit, row.source, f"{ICONS[row.verdict]} {row.verdict}")
         for row in rows
     ]
-    notes = [f"- {row.name}: {row.note}" for row in rows if row.note and row.verdict != "pass"]
+    notes = [f"{row.name}: {row.note}" for row in rows if row.note and row.verdict != "pass"]
     return [
         *_table(("Check", "Value", "Limit", "Source", "Verdict"), cells, numeric=(1, 2)),
+        *([f"\n… and {plural(left_out, 'check')} more, none of them worse."] if left_out else []),
         "",
-        *(f"- {escape(note[2:])}" for note in notes),
+        *(f"- {escape(note)}" for note in notes),
         *([""] if notes else []),
     ]
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from edgekd.report.wording import (
     DASH,
+    MINUS,
     NBSP,
+    count,
     decibels,
     exact_bytes,
     interval,
@@ -14,6 +16,7 @@ from edgekd.report.wording import (
     percent,
     plural,
     points,
+    ratio,
     size,
 )
 
@@ -153,27 +156,32 @@ def _ends(values: Mapping[str, Any], measure: str, *, scale: float = 1.0, decima
 
 def _quantity(value: float | None, check: Mapping[str, Any]) -> str:
     """More digits than in the table of variants: here a value stands beside its limit."""
-    if check["unit"] == "bytes":
-        return exact_bytes(value)
-    if check["unit"] == "ms":
+    unit = check["unit"]
+    if unit == "fraction":
+        return points(value) if check["metric"] == "top1_drop" else percent(value, decimals=2)
+    if unit == "ms":
         return milliseconds(value, digits=4)
-    if check["unit"] == "dB":
-        return decibels(value)
-    return points(value) if check["metric"] == "top1_drop" else percent(value, decimals=2)
+    in_words = {"bytes": exact_bytes, "dB": decibels, "x": ratio}
+    return in_words[unit](value) if unit in in_words else count(value, unit)
 
 
 def _limit(check: Mapping[str, Any]) -> str:
-    """As its author wrote it, without padding zeros."""
+    """As its author wrote it, without padding zeros; of a ratio, how much more than 1 it may be."""
+    sign = "≤" if check["name"].startswith("max_") else "≥"
+    if check["unit"] == "x":
+        return f"{sign} {100 * (check['limit'] - 1):+.4g}{NBSP}%".replace("-", MINUS)
     scale = 100.0 if check["unit"] == "fraction" else 1.0
     unit = {"fraction": "%", "bytes": "B"}.get(check["unit"], check["unit"])
     unit = "pt" if check["metric"] == "top1_drop" else unit
-    return f"{'≥' if check['name'].startswith('min_') else '≤'} {scale * check['limit']:,.12g}{NBSP}{unit}"
+    return f"{sign} {scale * check['limit']:,.12g}{NBSP}{unit}"
 
 
 def _check_interval(check: Mapping[str, Any]) -> str:
-    low, high = check["low"], check["high"]
+    low, high, unit = check["low"], check["high"], check["unit"]
     if low == high:
         return ""
-    if check["unit"] == "bytes":
-        return interval(low, high, decimals=0)
-    return interval(low, high, digits=4) if check["unit"] == "ms" else interval(low, high, scale=100, decimals=2)
+    if unit == "ms":
+        return interval(low, high, digits=4)
+    if unit == "fraction":
+        return interval(low, high, scale=100, decimals=2)
+    return interval(low, high, decimals={"x": 3, "dB": 1}.get(unit, 0))

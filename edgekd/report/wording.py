@@ -4,6 +4,7 @@ import math
 
 DASH = "–"
 NBSP = "\u00a0"
+MINUS = "−"
 EQUAL_DB = 200.0
 """What `edgekd.fidelity` gives to equal outputs."""
 WORDS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
@@ -24,6 +25,14 @@ def fixed(value: float | None, *, digits: int = 3) -> str:
 def percent(value: float | None, *, decimals: int = 1) -> str:
     """A fraction as a percentage: 0.8731 -> `87.3 %`."""
     return DASH if value is None else _minus(f"{100 * value:.{decimals}f}") + NBSP + "%"
+
+
+def change(ratio: float | None, *, decimals: int = 1) -> str:
+    """A ratio of new to old as a signed percentage: 0.969 -> `−3.1 %`, 1.05 -> `+5.0 %`."""
+    if ratio is None:
+        return DASH
+    text = _minus(f"{100 * (ratio - 1):.{decimals}f}")
+    return ("" if text.startswith("−") or not text.strip("0.") else "+") + text + NBSP + "%"
 
 
 def points(value: float | None, *, decimals: int = 2) -> str:
@@ -56,6 +65,16 @@ def exact_bytes(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}{NBSP}B"
 
 
+def ratio(value: float | None) -> str:
+    """New over base: `1.031×`."""
+    return DASH if value is None else f"{value:.3f}×"
+
+
+def count(value: float | None, unit: str) -> str:
+    """A whole number of something: `3,322,421 instructions`."""
+    return DASH if value is None else f"{value:,.0f}{NBSP}{unit}"
+
+
 def interval(
     low: float | None, high: float | None, *, scale: float = 1.0, decimals: int | None = None, digits: int = 3
 ) -> str:
@@ -68,7 +87,7 @@ def interval(
             return unknown
         if decimals is None:
             return fixed(scale * value, digits=digits)
-        return _minus(f"{scale * value:.{decimals}f}")
+        return _minus(f"{scale * value:,.{decimals}f}")
 
     return f"[{end(low, '−∞')}, {end(high, '∞')}]"
 
@@ -82,4 +101,4 @@ def _minus(text: str) -> str:
     """A real minus sign, and none before a zero."""
     if text.startswith("-") and not text.strip("-0.,"):
         text = text[1:]
-    return text.replace("-", "−") if "e" not in text else text
+    return text.replace("-", MINUS) if "e" not in text else text

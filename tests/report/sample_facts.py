@@ -110,10 +110,37 @@ def _decision(
     }
 
 
+# operator, kind, kernels, milliseconds
+FP32_OPERATORS = (
+    ("Conv", "float", 9, 0.371),
+    ("GlobalAveragePool", "float", 1, 0.006),
+    ("ReorderOutput", "other", 1, 0.004),
+    ("Gemm", "float", 1, 0.005),
+)
+INT8_OPERATORS = (
+    ("QLinearConv", "int8", 9, 0.131),
+    ("QLinearAdd", "int8", 3, 0.015),
+    ("QuantizeLinear", "quantize", 1, 0.004),
+    ("QGemm", "int8", 1, 0.005),
+    ("QLinearGlobalAveragePool", "int8", 1, 0.006),
+)
+
+
 def kernels(name: str) -> dict[str, Any]:
     """What ONNX Runtime ran of a variant."""
-    share = 0.93 if name.startswith("int8") else 0.0
+    int8 = name.startswith("int8")
+    share = 0.93 if int8 else 0.0
+    operators = INT8_OPERATORS if int8 else FP32_OPERATORS
+    total = sum(ms for _, _, _, ms in operators)
     return {
+        "by_op_type": [
+            {"op_type": op_type, "kind": kind, "kernels": count, "ms": ms, "share": ms / total}
+            for op_type, kind, count, ms in operators
+        ],
+        "slowest": [
+            {"name": f"/block_{index}/{op_type}", "op_type": op_type, "kind": kind, "ms": ms, "share": ms / total}
+            for index, (op_type, kind, _, ms) in enumerate(operators)
+        ],
         "int8_time_share": share,
         "int8_node_share": share,
         "weight_only_time_share": 0.0,

@@ -44,7 +44,7 @@ def test_the_page_loads_nothing_and_runs_nothing(written: reports.Written) -> No
 
 def test_charts_take_every_colour_from_the_page(written: reports.Written) -> None:
     charts = re.findall(r"<svg [^>]*role=\"img\".*?</svg>", written.html.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(charts) == 4
+    assert len(charts) == 5
     for chart in charts:
         assert not re.search(r"(?:fill|stroke|color): *#", chart)
         assert "<title" in chart

@@ -77,7 +77,7 @@ def _with(**values: Any) -> Callable[[str], str]:
         (lambda text: text[: len(text) // 2], "not whole JSON"),
         (lambda text: "[]", "expected an object"),
         (lambda text: "{}", "schema_version is None"),
-        (_with(schema_version=2), "schema_version is 2; this edgekd reads 3"),
+        (_with(schema_version=2), "schema_version is 2; this edgekd reads 4"),
         (_without("gate"), "no gate"),
         (_with(variants={}), "variants is .*; expected a list"),
         (_with(teacher="wrn"), "teacher is 'wrn'; expected an object or null"),
