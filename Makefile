@@ -37,7 +37,7 @@ test: $(INSTALLED) ## Run the tests; under three minutes.
 	$(PYTEST)
 
 test-slow: $(INSTALLED) ## Run the slow tests: whole runs, kill -9, packaging.
-	$(PYTEST) -m 'slow and not gpu'
+	$(PYTEST) -m 'slow and not gpu' --durations=12
 
 check: $(INSTALLED) ## Check format, lint and types.
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgekd import __version__
-from edgekd.cli import cache, files, info, init, run, study
+from edgekd.cli import baseline, cache, ci, files, info, init, measure, profile, run, study, tune
 from edgekd.errors import EdgekdError, ExitCode, Interrupted
 
 app = typer.Typer(
@@ -50,12 +50,18 @@ app.command()(run.export)
 app.command()(study.study)
 app.command()(files.quantize)
 app.command()(files.validate)
+app.command()(measure.compare)
+app.command()(measure.latency)
+app.command()(profile.profile)
+app.command()(tune.tune)
 app.command()(files.gate)
 app.command()(files.bundle)
 app.command()(files.verify)
 app.add_typer(info.targets, name="targets")
 app.command()(info.models)
 app.command()(info.doctor)
+app.add_typer(baseline.baseline, name="baseline")
+app.command()(ci.ci)
 app.command()(cache.cache)
 app.command()(init.init)
 

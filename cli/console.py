@@ -39,6 +39,17 @@ def progress() -> Iterator[Listener]:
         yield _Lines()
 
 
+@contextmanager
+def timing() -> Iterator[Listener]:
+    """As `progress`, for a command that measures latency: it warns first if another edgekd is at that."""
+    from edgekd.alone import alone
+
+    with alone() as disturbed, progress() as listener:
+        if disturbed:
+            warn(disturbed)
+        yield listener
+
+
 def _bars() -> Bars:
     return Bars(
         SpinnerColumn(),
@@ -158,9 +169,9 @@ def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:
             check["name"],
             _value(check["value"], check["unit"]),
             f"{_value(check['low'], check['unit'])} to {_value(check['high'], check['unit'])}"
-            if check["low"] is not None
+            if check["low"] is not None or check["high"] is not None
             else "–",
-            _value(check["limit"], check["unit"]),
+            _limit(check["limit"], check["unit"]),
             check["source"],
             check["verdict"],
             check["note"],
@@ -175,12 +186,54 @@ def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:
     stdout.print(f"[{style}]{gate['verdict'].upper()}[/] {escape(gate['variant'])} on {escape(target['name'])}{proxy}")
 
 
+def measured(found: Mapping[str, Any]) -> None:
+    """A result document: what was measured under which conditions, each check, the verdict."""
+    conditions, numbers = found["conditions"], found["measured"]
+    for warning in conditions["warnings"]:
+        warn(warning)
+    if numbers.get("cycles"):
+        names = ("new", "base") if found["kind"] == "compare" else ("",)
+        rows = [
+            [
+                found["model" if name != "base" else "base"]["path"],
+                *(_number(numbers[key], "{:.3f} ms") for key in keys),
+            ]
+            for name in names
+            for keys in [[f"{name}_{q}_ms".lstrip("_") for q in ("p50", "p90")]]
+        ]
+        table(["file", "p50", "p90"], rows)
+    stdout.print(_circumstances(found), style="dim", markup=False)
+    stdout.print()
+    verdict_table(found["gate"], found["target"])
+
+
+def _circumstances(found: Mapping[str, Any]) -> str:
+    conditions, numbers = found["conditions"], found["measured"]
+    parts = [conditions["isa"], f"{conditions['threads']} thread(s)", conditions["provider"]]
+    parts += [f"batch {conditions['batch_size']}", f"inputs: {conditions['inputs']}"]
+    parts += [f"onnxruntime {conditions['onnxruntime']}"] if conditions.get("onnxruntime") else []
+    if numbers.get("cycles"):
+        parts += [f"n = {numbers['n']:,.0f} each in {numbers['cycles']:.0f} interleaved cycles"]
+    if conditions.get("normalised_to"):
+        parts += [f"normalised to {conditions['normalised_to']['cpu']}"]
+    return ", ".join(parts)
+
+
 def _value(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     if unit == "bytes":
         return f"{value:,.0f} B"
+    if unit in ("instructions", "outputs"):
+        return f"{value:,.0f}"
+    if unit == "x":
+        return f"{value:.3f}x"
     return f"{value:.3f} {unit}" if unit in ("ms", "dB") else f"{value:.4f}"
+
+
+def _limit(value: float, unit: str) -> str:
+    """As its author wrote it: how much slower a ratio may be, in per cent."""
+    return f"{100 * (value - 1):+.4g} %" if unit == "x" else _value(value, unit)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import DATA_HELP, DataOption, JsonOption, ModelArgument, TargetOption, folder, parse_bytes
+from edgekd.cli.options import (
+    DATA_HELP,
+    DataOption,
+    JsonOption,
+    ModelArgument,
+    SessionConfigOption,
+    SessionOption,
+    TargetOption,
+    entries,
+    folder,
+    parse_bytes,
+)
 from edgekd.errors import BadInputError, ExitCode
 
 
@@ -85,7 +96,7 @@ def quantize(
         raise BadInputError(
             f"--saturation {saturation.value} is what makes a file portable, and --no-portable was given; remove one"
         )
-    with console.progress() as listener:
+    with console.timing() as listener:
         report, code = prepare.quantize_file(
             model,
             source=data,
@@ -119,12 +130,8 @@ def validate(
         Isa | None,
         typer.Option(help="Also run it under valgrind, as this CPU would, and compare.", show_default=False),
     ] = None,
-    session_config: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An ONNX Runtime session entry, e.g. session.x64quantprecision=1. Repeatable.", show_default=False
-        ),
-    ] = None,
+    session: SessionOption = None,
+    session_config: SessionConfigOption = None,
     isa_samples: Annotated[int, typer.Option(min=1, help="Samples for --isa; valgrind is slow.")] = 200,
     rounds: RoundsOption = 3,
     seconds: SecondsOption = 1.0,
@@ -135,7 +142,7 @@ def validate(
     from edgekd import prepare
     from edgekd.compete import Timing
 
-    with console.progress() as listener:
+    with console.timing() as listener:
         report, code = prepare.validate_file(
             model,
             source=data,
@@ -143,7 +150,8 @@ def validate(
             baseline=baseline,
             limits=_limits(limit),
             isa_samples=isa_samples if isa else None,
-            session_config=_entries(session_config),
+            session_config=entries(session_config),
+            session_file=session,
             timing=Timing(rounds=rounds, seconds=seconds, min_samples=min_samples),
             listener=listener,
         )
@@ -154,8 +162,21 @@ def validate(
 
 
 def gate(
-    path: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT", help="A report.json, or a result of `latency` or `compare`.", show_default=False
+        ),
+    ],
     limit: LimitOption = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Refuse a report that is of another file than this .onnx.", show_default=False),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "-t", help="Refuse a report that is of another target.", show_default=False),
+    ] = None,
     json_: JsonOption = False,
 ) -> int:
     """Judge a report again, from its raw samples, against its own limits or others."""
@@ -163,16 +184,25 @@ def gate(
 
     from edgekd import gate as gates
     from edgekd import report as reports
+    from edgekd import result, strict_json, targets
 
-    report = reports.read(path)
-    verdict = gates.rejudge(report, limits=_limits(limit) if limit else None)
-    if "variant" not in report["gate"] or "name" not in report["target"]:
-        raise BadInputError(f"report {path}: no gate.variant or no target.name; was it edited? Run again")
-    result = asdict(verdict) | {"variant": report["gate"]["variant"]}
-    if json_:
-        console.print_json(result)
+    wanted = None if target is None else targets.load(target).model_dump(mode="json")
+    document = strict_json.read_object(path, what="report", expected=reports.EXPECTED)
+    if result.is_result(document):
+        from edgekd import rejudge
+
+        found = result.checked(document, path)
+        verdict = rejudge.rejudge(found, limits=_numbers(limit))
+        result.belongs(found, model=model, target=wanted)
     else:
-        console.verdict_table(result, report["target"])
+        found = reports.checked(document, path)
+        verdict = gates.rejudge(found, limits=_limits(limit))
+        gates.check_belongs(found, model=model, target=wanted)
+    judged = asdict(verdict) | {"variant": found["gate"]["variant"]}
+    if json_:
+        console.print_json(judged)
+    else:
+        console.verdict_table(judged, found["target"])
     return int(gates.exit_code(verdict.verdict))
 
 
@@ -182,11 +212,15 @@ def bundle(
     variant: Annotated[
         str | None, typer.Option(help="Another variant than the one that won.", show_default=False)
     ] = None,
+    session: Annotated[
+        Path | None,
+        typer.Option(help="A session.json that `edgekd tune` wrote for this variant's file.", show_default=False),
+    ] = None,
 ) -> int:
     """Make the folder to ship from a finished run, of the winner or of another variant."""
     from edgekd import rebundle
 
-    made = rebundle.rebundle(run, out=out, variant=variant)
+    made = rebundle.rebundle(run, out=out, variant=variant, tuned=session)
     console.say(f"bundle  {out} ({made.variant})")
     return 0
 
@@ -223,28 +257,32 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     console.verdict_table(report["gate"], report["target"])
 
 
-def _entries(texts: list[str] | None) -> dict[str, str]:
-    entries = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise BadInputError(f"--session-config {text}: expected name=value, e.g. session.x64quantprecision=1")
-        entries[name.strip()] = value.strip()
-    return entries
-
-
 def _limits(texts: list[str] | None) -> dict[str, float]:
+    """`name=number` as limits of a report; a floor of one class is `class_floors.NAME=number`."""
+    from edgekd.gate import FLOORS, flat
+
     limits: dict[str, Any] = {}
+    for name, number in _numbers(texts).items():
+        if name.startswith(f"{FLOORS}."):
+            limits.setdefault(FLOORS, {})[name.removeprefix(f"{FLOORS}.")] = number
+        else:
+            limits[name] = number
+    return flat(_checked(limits))
+
+
+def _numbers(texts: list[str] | None) -> dict[str, Any]:
+    """`name=number`, split at the last equals sign: the name of a class may hold some."""
+    found = {}
     for text in texts or ():
-        name, _, value = text.partition("=")
+        name, _, value = text.rpartition("=")
         try:
-            limits[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError as err:
             raise BadInputError(f"--limit {text}: expected name=number, for example max_p50_ms=2.5") from err
-    return _checked(limits)
+    return found
 
 
-def _checked(limits: dict[str, Any]) -> dict[str, float]:
+def _checked(limits: dict[str, Any]) -> dict[str, Any]:
     """The limits, held to the same rules as a recipe's [gate]."""
     from pydantic import ValidationError
 
@@ -259,4 +297,5 @@ def _checked(limits: dict[str, Any]) -> dict[str, float]:
         return Gate.model_validate(limits).model_dump(exclude_none=True)
     except ValidationError as err:
         problem = err.errors()[0]
-        raise BadInputError(f"--limit {problem['loc'][0]}={problem['input']}: {problem['msg'].lower()}") from err
+        name = ".".join(map(str, problem["loc"]))
+        raise BadInputError(f"--limit {name}={problem['input']}: {problem['msg'].lower()}") from err

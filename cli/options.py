@@ -34,6 +34,37 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[found[2].upper()])
 
 
+def entries(texts: list[str] | None) -> dict[str, str]:
+    """`--session-config name=value`, repeated, as a dictionary. Raises BadInputError for anything else."""
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise BadInputError(f"--session-config {text}: expected name=value, e.g. session.x64quantprecision=1")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def parse_fraction(text: str, option: str) -> float:
+    """`5%` or `0.05` as 0.05. Raises BadInputError for anything else, such as 5, which would be 500 %."""
+    found = re.fullmatch(r"\s*([+-]?\d+(?:\.\d+)?)\s*(%?)\s*", text)
+    value = float(found[1]) / (100 if found[2] else 1) if found else 1.0
+    if not -1 < value < 1:
+        raise BadInputError(f"{option} {text}: expected a percentage below 100%, for example 5%")
+    return value
+
+
+def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """`x=1,3,224,224` as {"x": (1, 3, 224, 224)}. Raises BadInputError for anything else, or an input named twice."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, _, sizes = text.rpartition("=")
+        if not name or name in shapes or not re.fullmatch(r"\s*[1-9]\d*(\s*,\s*[1-9]\d*)*\s*", sizes):
+            raise BadInputError(f"--shape {text}: expected NAME=SIZES, each input once, for example x=1,3,224,224")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
+    return shapes
+
+
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe TOML.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)]
 OutOption = Annotated[
@@ -60,6 +91,22 @@ DataOption = Annotated[
         "--data",
         "-d",
         help=DATA_HELP,
+        show_default=False,
+    ),
+]
+SessionOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--session",
+        help="Session options in place of the target's: a session.json of `edgekd tune` or of a bundle.",
+        show_default=False,
+    ),
+]
+SessionConfigOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--session-config",
+        help="An ONNX Runtime session entry, e.g. session.x64quantprecision=1. Repeatable.",
         show_default=False,
     ),
 ]

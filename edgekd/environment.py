@@ -29,6 +29,7 @@ TRAIN_PACKAGES = ("onnxscript", "safetensors", "pillow", "jinja2", "matplotlib")
 VNNI_ISAS = ("amx_int8", "avx512_vnni", "avx_vnni")
 OLDEST_PYTHON = (3, 11)
 LEAST_MEMORY_BYTES = 2**30
+CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Environment:
         cpu_flags: the CPU features that decide on int8 kernels; empty where the OS does not list them.
         cores_granted: whole cores this process can keep busy under affinity and cgroup quota.
         cgroup_quota: cores the cgroup allows, None without a quota.
+        cores_physical: physical cores below the processors of the affinity, None where the machine does not say.
         memory_bytes: memory this process may use, under the cgroup's limit.
         packages: installed versions; a package that is not installed has no entry.
         providers: execution providers of the installed ONNX Runtime; empty when it is absent or does not load.
@@ -53,6 +55,7 @@ class Environment:
     cores_total: int
     cores_granted: int
     cgroup_quota: float | None
+    cores_physical: int | None = None
     memory_bytes: int
     memory_available_bytes: int
     governor: str | None
@@ -93,9 +96,10 @@ def describe(*, probe: bool = False) -> Environment:
         cores_total=total,
         cores_granted=machine.granted_cores(machine.affinity_cores(total=total), quota=quota),
         cgroup_quota=quota,
+        cores_physical=machine.physical_cores(machine.affinity_cpus(), cpuinfo=cpuinfo, root=CPUS),
         memory_bytes=memory,
         memory_available_bytes=available,
-        governor=machine.governor(root=Path("/sys/devices/system/cpu")),
+        governor=machine.governor(root=CPUS),
         packages=installed(PACKAGES),
         providers=tuple(name for name in _providers() if not (probe and name.startswith("CUDA")) or runs(name)),
     )
@@ -145,6 +149,8 @@ def faults(env: Environment) -> tuple[Fault, ...]:
         _train_packages,
         _old_python,
         _fewer_cores,
+        _fractional_quota,
+        _shared_cores,
         _no_vnni,
         _powersave,
         _little_memory,
@@ -152,8 +158,17 @@ def faults(env: Environment) -> tuple[Fault, ...]:
     return tuple(fault for check in checks if (fault := check(env)) is not None)
 
 
+def thread_faults(env: Environment, *, threads: int) -> tuple[Fault, ...]:
+    """What makes latency with so many intra-op threads less trustworthy here; empty when nothing does."""
+    found = (_throttled(env, threads), _on_siblings(env, threads))
+    return tuple(fault for fault in found if fault is not None)
+
+
 def fingerprint(env: Environment) -> str:
-    """Twelve hex digits that change when latency may: CPU, ISA, cores granted, ONNX Runtime, Python 3.x."""
+    """Twelve hex digits that change when latency may: CPU, ISA, cores granted, ONNX Runtime, Python 3.x.
+
+    Physical cores are not in it: which processors a process gets changes from start to start on one machine.
+    """
     runtime = {name: env.packages.get(name) for name in ("onnxruntime", "onnxruntime-gpu")}
     fields = [env.cpu_model, env.isa, env.cores_granted, runtime, env.python.split(".")[:2]]
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:12]
@@ -232,6 +247,48 @@ def _fewer_cores(env: Environment) -> Fault | None:
     found = f"{env.cores_granted} of {env.cores_total} cores granted{quota}"
     fix = f"use a target with at most {env.cores_granted} thread(s), or widen the affinity or the container's quota"
     return Fault(name="fewer cores", found=found, fix=fix, severity="warning")
+
+
+def _fractional_quota(env: Environment) -> Fault | None:
+    quota = env.cgroup_quota
+    if quota is None or quota >= env.cores_total or quota == int(quota):
+        return None
+    found = (
+        f"the cgroup's quota is {quota:g} cores, no whole number: {_threads_that_fit(quota)}; once a period's share "
+        "(0.1 s as a rule) is used up every thread stops until the next, and p90 and p99 jump"
+    )
+    fix = f"give the container whole cores, for example {max(1, round(quota))}, or better a cpuset"
+    return Fault(name="fractional quota", found=found, fix=fix, severity="warning")
+
+
+def _threads_that_fit(quota: float) -> str:
+    return "not even one thread fits" if quota < 1 else f"{int(quota)} busy thread(s) fit, one more does not"
+
+
+def _shared_cores(env: Environment) -> Fault | None:
+    return _on_siblings(env, env.cores_granted)
+
+
+def _on_siblings(env: Environment, threads: int) -> Fault | None:
+    if env.cores_physical is None or threads <= env.cores_physical:
+        return None
+    found = (
+        f"{threads} threads on {env.cores_physical} physical core(s): those that share one (SMT siblings) share its "
+        "arithmetic and slow one another down"
+    )
+    fix = f"use a target with at most {env.cores_physical} thread(s); `edgekd tune` measures which number is fastest"
+    return Fault(name="shared cores", found=found, fix=fix, severity="warning")
+
+
+def _throttled(env: Environment, threads: int) -> Fault | None:
+    if env.cgroup_quota is None or threads <= env.cgroup_quota:
+        return None
+    found = (
+        f"{threads} thread(s) under a cgroup quota of {env.cgroup_quota:g} cores: they are stopped in every period in "
+        "which they use it up, and p90 and p99 jump"
+    )
+    fix = f"use at most {max(1, int(env.cgroup_quota))} thread(s), or widen the container's quota"
+    return Fault(name="throttled", found=found, fix=fix, severity="warning")
 
 
 def _no_vnni(env: Environment) -> Fault | None:

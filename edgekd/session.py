@@ -2,40 +2,47 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.session_options import (
+    LEVELS,
+    MODES,
+    SessionOptions,
+    chosen_options,
+    options_for,
+    read_options,
+    within,
+)
 from edgekd.stored_tensors import stored_tensors
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from edgekd.targets import Target
+__all__ = [
+    "METADATA_KEY",
+    "Facts",
+    "SessionOptions",
+    "check_file",
+    "chosen_options",
+    "create_session",
+    "facts",
+    "first_line",
+    "import_onnxruntime",
+    "is_numbers",
+    "native_errors",
+    "open_session",
+    "options_for",
+    "read_options",
+    "within",
+]
 
 METADATA_KEY = "edgekd"
 INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How to open a session: plain values, so that they travel to a child process and into the bundle as JSON."""
-
-    provider: str = "CPUExecutionProvider"
-    threads: int = 1
-    threads_requested: int = 1
-    inter_op_threads: int = 1
-    spinning: bool = False
-    graph_optimization: str = "all"
-    session_config: Mapping[str, str] = field(default_factory=dict)
-    provider_options: Mapping[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The options as JSON-ready values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +57,6 @@ class Facts:
     dtype: str
     output_name: str
     metadata: Mapping[str, Any]
-
-
-def options_for(target: "Target", *, cores: int) -> SessionOptions:
-    """The options that a target asks for, with no more threads than the `cores` granted to this process.
-
-    More threads than cores wait for one another; the number asked for stays beside the number that ran.
-    """
-    return SessionOptions(
-        provider=target.provider,
-        threads=min(target.threads, cores),
-        threads_requested=target.threads,
-        inter_op_threads=target.inter_op_threads,
-        spinning=target.spinning,
-        graph_optimization=target.graph_optimization,
-        session_config=dict(target.session_config),
-        provider_options=dict(target.provider_options),
-    )
 
 
 def import_onnxruntime() -> Any:
@@ -97,12 +87,13 @@ def open_session(path: Path, options: SessionOptions) -> "onnxruntime.InferenceS
 
 
 def create_session(
-    path: Path, options: SessionOptions, *, profiling: Path | None = None
+    path: Path, options: SessionOptions, *, profiling: Path | None = None, optimized: Path | None = None
 ) -> "onnxruntime.InferenceSession":
     """A session on exactly the provider that was asked for.
 
     ONNX Runtime moves to the CPU when a provider cannot start and says so in a log line only; here that is an error.
-    profiling: how the names of its profile's files start; None does not profile, which costs time.
+    profiling: how the names of its profile's files start; None does not profile, which costs time. optimized: where
+    ONNX Runtime writes the graph that it runs, with large weights in a file beside it.
 
     Raises:
         BadInputError: ONNX Runtime cannot load the file.
@@ -117,14 +108,16 @@ def create_session(
         )
     if options.provider.startswith("CUDA") and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed, with torch or beside it
+    # RuntimeError is what an entry of session_config without sense gets, such as too few affinities.
+    failures: tuple[type[Exception], ...] = (*native_errors(), RuntimeError)
     try:
         session = ort.InferenceSession(
             str(path),
-            sess_options=_native(ort, options, profiling),
+            sess_options=_native(ort, options, profiling, optimized),
             providers=[(options.provider, dict(options.provider_options))],
             enable_fallback=0,  # it would go on with the CPU, and say so on stdout
         )
-    except native_errors() as err:
+    except failures as err:
         if options.provider != "CPUExecutionProvider":
             raise EnvironmentFault(
                 f"{options.provider} cannot run {path}: {first_line(err)}; see `edgekd doctor`"
@@ -151,24 +144,26 @@ def first_line(err: BaseException) -> str:
     return (str(err).splitlines() or [""])[0]
 
 
-def _native(ort: Any, options: SessionOptions, profiling: Path | None) -> Any:
-    levels = {
-        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-        "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    }
+def _native(ort: Any, options: SessionOptions, profiling: Path | None, optimized: Path | None) -> Any:
     native = ort.SessionOptions()
     native.log_severity_level = 3
     native.intra_op_num_threads = options.threads
     native.inter_op_num_threads = options.inter_op_threads
-    native.graph_optimization_level = levels[options.graph_optimization]
+    native.execution_mode = getattr(ort.ExecutionMode, MODES[options.execution_mode])
+    native.enable_cpu_mem_arena = options.arena
+    native.enable_mem_pattern = options.mem_pattern
+    native.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[options.graph_optimization])
     native.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
     for key, value in options.session_config.items():
         native.add_session_config_entry(key, value)
     if profiling is not None:
         native.enable_profiling = True
         native.profile_file_prefix = str(profiling)
+    if optimized is not None:
+        native.optimized_model_filepath = str(optimized)
+        # a protobuf holds at most 2 GB, so weights go to a file of their own
+        native.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+        native.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     return native
 
 

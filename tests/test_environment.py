@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekd.environment import Environment, Fault, describe, faults, fingerprint, installed, runs
+from edgekd.environment import Environment, Fault, describe, faults, fingerprint, installed, runs, thread_faults
 
 TRAIN = {
     "torch": "2.6.0",
@@ -100,8 +100,39 @@ def test_an_old_python_is_an_error(python: str) -> None:
 
 
 def test_fewer_cores_granted_than_there_are_is_a_warning() -> None:
-    fault = only_fault(replace(SOUND, cores_granted=1, cgroup_quota=1.5))
-    assert (fault.severity, fault.found) == ("warning", "1 of 4 cores granted (cgroup quota 1.5)")
+    fault = only_fault(replace(SOUND, cores_granted=1, cgroup_quota=1.0))
+    assert (fault.severity, fault.found) == ("warning", "1 of 4 cores granted (cgroup quota 1)")
+
+
+@pytest.mark.parametrize(
+    ("quota", "granted", "fits"),
+    [(1.5, 1, "1 busy thread(s) fit, one more does not"), (0.5, 1, "not even one thread fits")],
+)
+def test_a_quota_that_is_no_whole_number_of_cores_is_a_warning_about_p90(quota: float, granted: int, fits: str) -> None:
+    fewer, fault = faults(replace(SOUND, cores_granted=granted, cgroup_quota=quota))
+    assert (fewer.name, fault.name, fault.severity) == ("fewer cores", "fractional quota", "warning")
+    assert f"{quota:g} cores" in fault.found and fits in fault.found and "p90 and p99 jump" in fault.found
+
+
+def test_a_quota_of_whole_cores_or_of_more_than_there_are_is_no_fraction() -> None:
+    assert faults(replace(SOUND, cgroup_quota=4.5)) == ()
+    assert faults(replace(SOUND, cgroup_quota=4.0)) == ()
+
+
+def test_processors_that_share_physical_cores_are_a_warning() -> None:
+    fault = only_fault(replace(SOUND, cores_physical=2))
+    assert (fault.name, fault.severity) == ("shared cores", "warning")
+    assert fault.found.startswith("4 threads on 2 physical core(s)") and "at most 2 thread(s)" in fault.fix
+    assert faults(replace(SOUND, cores_physical=4)) == ()
+
+
+def test_more_threads_than_the_machine_gives_them_cores_are_warned_of() -> None:
+    env = replace(SOUND, cores_physical=2, cgroup_quota=1.5)
+    assert thread_faults(env, threads=1) == ()
+    assert [fault.name for fault in thread_faults(env, threads=2)] == ["throttled"]
+    assert [fault.name for fault in thread_faults(env, threads=3)] == ["throttled", "shared cores"]
+    assert thread_faults(replace(SOUND, cgroup_quota=0.5), threads=1)[0].fix.startswith("use at most 1 thread(s)")
+    assert thread_faults(SOUND, threads=64) == ()  # nothing is known of its cores
 
 
 def test_an_x86_cpu_without_vnni_is_a_warning_that_names_the_target() -> None:
@@ -152,6 +183,7 @@ def test_the_fingerprint_follows_what_latency_depends_on_and_nothing_else() -> N
         replace(SOUND, python="3.12.9"),
         replace(SOUND, memory_available_bytes=1),
         replace(SOUND, packages=without("torch")),
+        replace(SOUND, cores_physical=2),
     ]
     other = [
         replace(SOUND, python="3.13.3"),

@@ -1,19 +1,25 @@
 """CPU features and cgroup limits are read from real small files, as Linux writes them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgekd.machine import (
     affinity_cores,
+    affinity_cpus,
     cgroup_cores,
     cgroup_memory,
+    cores_here,
     cpu_flags,
     cpu_model,
     governor,
     granted_cores,
     isa,
     memory_bytes,
+    physical_cores,
 )
 
 INTEL = (
@@ -96,6 +102,47 @@ def test_a_version_1_container_that_sees_its_group_as_the_root_is_read(tmp_path:
     assert cgroup_cores("4:cpu:/docker/0123abcd\n", root=tmp_path) == 3.0
 
 
+def test_a_version_1_group_deep_in_a_container_that_is_mounted_as_the_root_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "cpu/worker/cpu.cfs_quota_us", "100000\n")
+    put(tmp_path, "cpu/worker/cpu.cfs_period_us", "50000\n")
+    put(tmp_path, "cpu/cpu.cfs_quota_us", "-1\n")
+    put(tmp_path, "cpu/cpu.cfs_period_us", "100000\n")
+    assert cgroup_cores("4:cpu:/docker/0123abcd/worker\n", root=tmp_path) == 2.0
+
+
+def test_a_group_that_is_there_is_not_mistaken_for_another_of_the_same_name(tmp_path: Path) -> None:
+    put(tmp_path, "a/job/cpu.max", "max 100000\n")
+    put(tmp_path, "job/cpu.max", "50000 100000\n")
+    assert cgroup_cores("0::/a/job\n", root=tmp_path) is None
+    assert cgroup_cores("0::/job\n", root=tmp_path) == 0.5
+
+
+def test_version_1_controllers_that_are_mounted_in_another_order_or_alone_are_read(tmp_path: Path) -> None:
+    put(tmp_path, "cpu/job/cpu.cfs_quota_us", "250000\n")
+    put(tmp_path, "cpu/job/cpu.cfs_period_us", "100000\n")
+    assert cgroup_cores("4:cpuacct,cpu:/job\n", root=tmp_path) == 2.5
+
+
+def test_a_version_2_hierarchy_beside_version_1_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "unified/job/cpu.max", "75000 50000\n")
+    put(tmp_path, "cpu/cpu.cfs_quota_us", "-1\n")
+    put(tmp_path, "cpu/cpu.cfs_period_us", "100000\n")
+    assert cgroup_cores("4:cpu:/\n0::/job\n", root=tmp_path) == 1.5
+
+
+def test_a_version_1_group_of_minus_one_takes_the_quota_of_its_parent(tmp_path: Path) -> None:
+    for folder, quota in (("cpu/a/b", "-1"), ("cpu/a", "300000"), ("cpu", "-1")):
+        put(tmp_path, f"{folder}/cpu.cfs_quota_us", f"{quota}\n")
+        put(tmp_path, f"{folder}/cpu.cfs_period_us", "100000\n")
+    assert cgroup_cores("1:cpu:/a/b\n", root=tmp_path) == 3.0
+
+
+@pytest.mark.parametrize("text", ["", "max", "max 100000", "100000", "100000 0", "-1 100000", "many 100000"])
+def test_what_is_no_quota_is_none(text: str, tmp_path: Path) -> None:
+    put(tmp_path, "cpu.max", text)
+    assert cgroup_cores("0::/\n", root=tmp_path) is None
+
+
 def test_without_cgroups_there_is_no_limit(tmp_path: Path) -> None:
     assert cgroup_cores("", root=tmp_path) is None
     assert cgroup_memory("", root=tmp_path) is None
@@ -133,3 +180,59 @@ def test_a_memory_limit_caps_what_is_there_and_what_is_free() -> None:
     limit, free = memory_bytes(limit=2**28)
     assert limit == 2**28
     assert 0 <= free < limit
+
+
+def topology(root: Path, siblings: dict[int, str], *, name: str = "core_cpus_list") -> Path:
+    """A folder as /sys/devices/system/cpu: processor -> those that share its core."""
+    for cpu, text in siblings.items():
+        put(root, f"cpu{cpu}/topology/{name}", f"{text}\n")
+    put(root, "cpufreq/policy0/scaling_governor", "performance\n")
+    return root
+
+
+@pytest.mark.parametrize("name", ["core_cpus_list", "thread_siblings_list"])
+@pytest.mark.parametrize(
+    ("cpus", "cores"),
+    [(None, 2), ({0, 1, 2, 3}, 2), ({0, 2}, 1), ({0, 1}, 2), ({3}, 1), ({0, 1, 2}, 2), ({0, 9}, None), (set(), None)],
+)
+def test_physical_cores_are_counted_below_the_processors_granted(
+    cpus: set[int] | None, cores: int | None, name: str, tmp_path: Path
+) -> None:
+    root = topology(tmp_path, {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}, name=name)
+    granted = None if cpus is None else frozenset(cpus)
+    assert physical_cores(granted, cpuinfo="", root=root) == cores
+
+
+def test_physical_cores_are_read_from_cpuinfo_where_there_is_no_topology(tmp_path: Path) -> None:
+    # Two packages of one core with two threads each: the core's number alone would make one core of four.
+    cpuinfo = "\n\n".join(
+        f"processor\t: {cpu}\nphysical id\t: {cpu // 2}\ncore id\t\t: 0\ncpu cores\t: 1" for cpu in range(4)
+    )
+    assert physical_cores(None, cpuinfo=cpuinfo, root=tmp_path) == 2
+    assert physical_cores(frozenset({0, 1}), cpuinfo=cpuinfo, root=tmp_path) == 1
+    assert physical_cores(frozenset({1, 2}), cpuinfo=cpuinfo, root=tmp_path) == 2
+
+
+def test_physical_cores_are_unknown_where_nothing_says(tmp_path: Path) -> None:
+    for cpuinfo in ("", INTEL, PI_4, PI_5_CORE):
+        assert physical_cores(None, cpuinfo=cpuinfo, root=tmp_path) is None
+        assert physical_cores(frozenset({0}), cpuinfo=cpuinfo, root=tmp_path) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this OS has no affinity")
+def test_a_process_that_is_held_to_one_processor_has_one_core() -> None:
+    one = min(os.sched_getaffinity(0))
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{one}}})\n"
+        "from edgekd import environment, machine\n"
+        "env = environment.describe()\n"
+        "known = env.cores_physical in (1, None)\n"
+        "print(sorted(machine.affinity_cpus()), machine.cores_here(), env.cores_granted, known)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[{one}] 1 1 True"
+
+
+def test_the_cores_here_are_within_the_machine() -> None:
+    cpus = affinity_cpus()
+    assert 1 <= cores_here() <= (os.cpu_count() or 1 if cpus is None else len(cpus))

@@ -1,6 +1,7 @@
 """Runs this folder's network: `infer.py` checks its samples, `infer.py sample.npy [out.npz]` one more. JSON lines."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ import onnxruntime as ort
 
 
 def open_session(model: Path, facts: dict[str, Any]) -> Any:
-    options, wanted = ort.SessionOptions(), facts["options"]
-    options.intra_op_num_threads, options.inter_op_num_threads = wanted["threads"], wanted["inter_op_threads"]
+    options, wanted, config = ort.SessionOptions(), facts["options"], dict(facts["session_config"])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    options.intra_op_num_threads = min(wanted["threads"], cores)
+    options.inter_op_num_threads = min(wanted["inter_op_threads"], cores)
+    if max(wanted["threads"], wanted["inter_op_threads"]) > cores:  # they would wait for one another
+        print(f"{wanted['threads']} threads wanted; this process has {cores} core(s)", file=sys.stderr)
+        config.pop("session.intra_op_thread_affinities", None)  # it names as many processors as there were threads
+    options.execution_mode = getattr(ort.ExecutionMode, facts["execution_mode"])
+    options.enable_cpu_mem_arena, options.enable_mem_pattern = wanted["arena"], wanted["mem_pattern"]
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, facts["graph_optimization_level"])
-    for key, value in facts["session_config"].items():
+    for key, value in config.items():
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(str(model), options, [(wanted["provider"], wanted["provider_options"])])
     if session.get_providers()[0] != wanted["provider"]:  # ONNX Runtime would run on the CPU without an error

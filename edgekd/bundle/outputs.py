@@ -1,20 +1,27 @@
 """What the model of a bundle answers on this machine, and what it is expected to answer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
+from edgekd import machine
 from edgekd.bundle.manifest import MODEL, SAMPLES, SESSION
 from edgekd.data.npz import read_arrays
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.recorded import Recorded
 from edgekd.runner import Run, check_inputs, run_all
-from edgekd.session import SessionOptions, check_file, create_session, facts, first_line, import_onnxruntime
+from edgekd.session import (
+    check_file,
+    create_session,
+    facts,
+    first_line,
+    import_onnxruntime,
+    read_options,
+    within,
+)
 
 Outputs = tuple[npt.NDArray[Any], ...]
 """All outputs that are tensors of numbers, first to last, each (n, ...)."""
@@ -85,18 +92,11 @@ def run_here(folder: Path, inputs: npt.NDArray[Any]) -> tuple[Outputs | None, st
         absent = isinstance(err.__cause__, ModuleNotFoundError)
         why = "onnxruntime is not installed" if absent else str(err)
         return _by_reference(path, inputs[:REFERENCE_SAMPLES], why)
-    session = create_session(path, _read_options(folder))
+    options = within(read_options(folder / SESSION), cores=machine.cores_here())
+    session = create_session(path, options)
     known = facts(session, path)
     samples = check_inputs(inputs, known, path)
     return joined(run_each(run_all(session, known), samples)), f"onnxruntime {ort.__version__}"
-
-
-def _read_options(folder: Path) -> SessionOptions:
-    try:
-        document = json.loads((folder / SESSION).read_bytes())
-        return TypeAdapter(SessionOptions).validate_python(document["options"])
-    except (ValueError, TypeError, KeyError) as err:
-        raise BadInputError(f"{folder / SESSION}: holds no session options ({err}); bundle again") from err
 
 
 def _by_reference(path: Path, inputs: npt.NDArray[Any], why: str) -> tuple[Outputs | None, str]:

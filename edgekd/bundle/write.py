@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd import __version__
+from edgekd.bundle.described import are_probabilities, describe, describe_outputs
 from edgekd.bundle.manifest import INFER, LABELS, MODEL, README, SAMPLES, SESSION, TARGET, seal, to_json
 from edgekd.bundle.outputs import Outputs, joined, run_each, sample_key, sizes
 from edgekd.bundle.place import replacing
@@ -18,7 +19,7 @@ from edgekd.bundle.tolerance import tolerance as tolerances
 from edgekd.errors import BadInputError
 from edgekd.fidelity import class_axis
 from edgekd.runner import Run, check_inputs, run_all
-from edgekd.session import Facts, SessionOptions, check_file, create_session, facts, import_onnxruntime, is_numbers
+from edgekd.session import Facts, SessionOptions, check_file, create_session, facts
 
 INTEGER_OPS = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
@@ -47,6 +48,9 @@ edgekd verify .              hashes and outputs on this machine
 
 manifest.json tells whether a file changed by accident; it is not signed, so it does not tell who wrote it.
 """
+TUNED = """
+session.json holds options that `edgekd tune` measured as faster; the reports measured the target's own.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ def write(
     inputs: npt.NDArray[Any],
     isa: str,
     tolerance: float | None = None,
+    tuned: Mapping[str, Any] | None = None,
 ) -> Bundled:
     """Make the bundle beside `folder`, then put it in the place of the one that is there.
 
@@ -78,6 +83,7 @@ def write(
     all outputs of `model` under `options` on this machine, whose instruction set is `isa`. As many are kept as 16 MiB
     hold, of those with outputs of the same size as the first's. classes: may be empty; probabilities are then numbered,
     and other outputs have no labels. tolerance: largest difference of an output elsewhere; None: by the kind of file.
+    tuned: what is known of `options` where they are not those that the reports measured.
 
     A process killed at any moment leaves no half bundle in `folder`. Killed between the two renames, it leaves the old
     one beside `folder`, from where the next call, or `recover`, puts it back.
@@ -100,8 +106,8 @@ def write(
         labels = _labels(classes, outputs[0], model)
         texts = {
             TARGET: target_toml,
-            SESSION: to_json(_describe(options, known, _describe_outputs(session, outputs[0], labels), isa)),
-            README: _readme(variant, labels, known, outputs),
+            SESSION: to_json(describe(options, known, describe_outputs(session, outputs[0], labels), isa, tuned=tuned)),
+            README: _readme(variant, labels, known, outputs) + (TUNED if tuned else ""),
         }
         texts |= {LABELS: to_json(labels)} if labels else {}
         for name, text in texts.items():
@@ -150,39 +156,8 @@ def _labels(classes: tuple[str, ...], first: npt.NDArray[Any], model: Path) -> t
     count = 1 if axis is None else first.shape[axis]
     if classes and len(classes) != count:
         raise BadInputError(f"model {model}: {count} outputs for {len(classes)} classes; expected as many")
-    numbered = are_scores(first) and _are_probabilities(first)
+    numbered = are_scores(first) and are_probabilities(first)
     return classes or (tuple(str(k) for k in range(count)) if numbered else ())
-
-
-def _are_probabilities(scores: npt.NDArray[Any]) -> bool:
-    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-
-
-def _describe_outputs(session: Any, first: npt.NDArray[Any], labels: tuple[str, ...]) -> list[dict[str, str]]:
-    """Names, and whether the first output is a classifier's: `logits` or `probabilities`, else `values`."""
-    names = [output.name for output in session.get_outputs() if is_numbers(output.type)]
-    kind = ("probabilities" if _are_probabilities(first) else "logits") if labels and are_scores(first) else "values"
-    return [{"name": name, "kind": kind if name == names[0] else "values"} for name in names]
-
-
-def _describe(options: SessionOptions, known: Facts, outputs: list[dict[str, str]], isa: str) -> dict[str, Any]:
-    """session.json: the options as `verify` reads them, and in ONNX Runtime's own words for infer.py."""
-    level = options.graph_optimization.upper()
-    spinning = {"session.intra_op.allow_spinning": "1" if options.spinning else "0"}
-    return {
-        "options": options.as_dict(),
-        "session_config": spinning | dict(options.session_config),
-        "graph_optimization_level": "ORT_DISABLE_ALL" if level == "DISABLE" else f"ORT_ENABLE_{level}",
-        "input": {
-            "name": known.input_name,
-            "dtype": known.dtype,
-            "shape": known.shape,
-            "layout": known.metadata.get("input_layout"),
-        },
-        "outputs": outputs,
-        "isa": isa,
-        "onnxruntime": import_onnxruntime().__version__,
-    }
 
 
 def _readme(variant: str, labels: tuple[str, ...], known: Facts, outputs: Outputs) -> str:
