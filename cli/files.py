@@ -1,6 +1,5 @@
 """`quantize`, `validate`, `gate`, `bundle`, `verify`: what works on plain files, without torch."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli import console
+from edgekd.cli.limits import LimitOption, parse_limits, parse_numbers
 from edgekd.cli.options import (
     DATA_HELP,
     DataOption,
@@ -37,12 +37,6 @@ class Isa(StrEnum):
     """Instruction sets that valgrind can stand in for."""
 
     avx2 = "avx2"
-
-
-LimitOption = Annotated[
-    list[str] | None,
-    typer.Option("--limit", help="A limit of the gate, e.g. --limit max_p50_ms=2.5. Repeatable.", show_default=False),
-]
 
 
 RoundsOption = Annotated[int, typer.Option(min=1, help="Fresh processes a file, in turns with the others'.")]
@@ -102,7 +96,7 @@ def quantize(
             source=data,
             target=target,
             folder=out,
-            limits=_limits(limit),
+            limits=parse_limits(limit),
             calibration_samples=calibration_samples,
             chosen=prepare.Search(
                 budget_seconds=time_budget,
@@ -148,7 +142,7 @@ def validate(
             source=data,
             target=target,
             baseline=baseline,
-            limits=_limits(limit),
+            limits=parse_limits(limit),
             isa_samples=isa_samples if isa else None,
             session_config=entries(session_config),
             session_file=session,
@@ -192,11 +186,11 @@ def gate(
         from edgekd import rejudge
 
         found = result.checked(document, path)
-        verdict = rejudge.rejudge(found, limits=_numbers(limit))
+        verdict = rejudge.rejudge(found, limits=parse_numbers(limit))
         result.belongs(found, model=model, target=wanted)
     else:
         found = reports.checked(document, path)
-        verdict = gates.rejudge(found, limits=_limits(limit))
+        verdict = gates.rejudge(found, limits=parse_limits(limit))
         gates.check_belongs(found, model=model, target=wanted)
     judged = asdict(verdict) | {"variant": found["gate"]["variant"]}
     if json_:
@@ -255,47 +249,3 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     console.variants_table(report)
     console.stdout.print()
     console.verdict_table(report["gate"], report["target"])
-
-
-def _limits(texts: list[str] | None) -> dict[str, float]:
-    """`name=number` as limits of a report; a floor of one class is `class_floors.NAME=number`."""
-    from edgekd.gate import FLOORS, flat
-
-    limits: dict[str, Any] = {}
-    for name, number in _numbers(texts).items():
-        if name.startswith(f"{FLOORS}."):
-            limits.setdefault(FLOORS, {})[name.removeprefix(f"{FLOORS}.")] = number
-        else:
-            limits[name] = number
-    return flat(_checked(limits))
-
-
-def _numbers(texts: list[str] | None) -> dict[str, Any]:
-    """`name=number`, split at the last equals sign: the name of a class may hold some."""
-    found = {}
-    for text in texts or ():
-        name, _, value = text.rpartition("=")
-        try:
-            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as err:
-            raise BadInputError(f"--limit {text}: expected name=number, for example max_p50_ms=2.5") from err
-    return found
-
-
-def _checked(limits: dict[str, Any]) -> dict[str, Any]:
-    """The limits, held to the same rules as a recipe's [gate]."""
-    from pydantic import ValidationError
-
-    from edgekd.errors import nearest
-    from edgekd.recipe import Gate
-
-    known = list(Gate.model_fields)
-    for name in limits:
-        if name not in known:
-            raise BadInputError(f"--limit {name}: unknown{nearest(name, known)} (known: {', '.join(known)})")
-    try:
-        return Gate.model_validate(limits).model_dump(exclude_none=True)
-    except ValidationError as err:
-        problem = err.errors()[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise BadInputError(f"--limit {name}={problem['input']}: {problem['msg'].lower()}") from err

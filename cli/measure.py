@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli import console
+from edgekd.cli.limits import parse_limits
 from edgekd.cli.options import (
     DATA_HELP,
     JsonOption,
@@ -72,6 +73,13 @@ def compare(
     max_p90_regression: Annotated[
         str | None, typer.Option(help="The same for the 90th percentile.", show_default=False)
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A limit of accuracy against BASE, on labelled --data, e.g. --limit max_top1_drop=0.01. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     metric: Annotated[
         Metric, typer.Option(help="Time on this machine, or instructions by valgrind or perf.")
     ] = Metric.time,
@@ -91,6 +99,7 @@ def compare(
     limits = {"max_regression": parse_fraction(max_regression, "--max-regression")}
     if max_p90_regression is not None:
         limits["max_p90_regression"] = parse_fraction(max_p90_regression, "--max-p90-regression")
+    limits |= _accuracy(limit)
     how = verdicts.How(
         source=data,
         batch_size=batch_size,
@@ -183,6 +192,20 @@ def latency(
                 model, target=target, limits={"max_instructions": max_instructions}, how=how, listener=listener
             )
     return _answer(found, out, json_)
+
+
+def _accuracy(texts: list[str] | None) -> dict[str, float]:
+    """Limits of accuracy alone; those of time have options of their own."""
+    from edgekd.versus import is_accuracy
+
+    limits = parse_limits(texts)
+    for name in limits:
+        if not is_accuracy(name):
+            raise BadInputError(
+                f"--limit {name}: is no limit of accuracy; how much slower NEW may be says --max-regression, absolute "
+                "limits are for `edgekd latency` and `edgekd validate`"
+            )
+    return limits
 
 
 def _answer(found: dict[str, Any], out: Path | None, as_json: bool) -> int:

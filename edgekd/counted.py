@@ -1,13 +1,14 @@
 """Verdicts on counted instructions, from the raw totals alone, so that a stored result can be judged again."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.gate import Check, Gate, Rule, compare, conclude
 from edgekd.instructions import Instructions, compare_counts
 from edgekd.instructions.count import difference
+from edgekd.versus.accuracy import judge_accuracy
 from edgekd.versus.judge import constant_output
 
 BOTH, ONE = ("max_regression",), ("max_instructions",)
@@ -34,8 +35,9 @@ def judge_both(
         "ratio_instructions_high": ratio.high,
     }
     rule = Rule(section="latency", metric="ratio_instructions", interval="ratio_instructions", unit="x", at_most=True)
-    most = {name: 1 + limit for name, limit in limits.items()}
-    return measured, _gate(rule, measured, most, sources, raw)
+    most = {name: 1 + limit for name, limit in limits.items() if name in BOTH}
+    scored, more = judge_accuracy(raw, limits=limits, sources=sources)
+    return measured | scored, _gate(rule, measured, most, sources, raw, more)
 
 
 def judge_one(
@@ -74,6 +76,7 @@ def _gate(
     limits: Mapping[str, float],
     sources: Mapping[str, str],
     raw: Mapping[str, Any],
+    others: Sequence[Check] = (),
 ) -> Gate:
     value, low, high = (measured[key] for key in (rule.metric, f"{rule.metric}_low", f"{rule.metric}_high"))
     assert value is not None
@@ -87,4 +90,4 @@ def _gate(
             Check(name=name, metric=rule.metric, value=value, low=low, high=high, limit=limit, unit=rule.unit,
                   verdict=verdict, source=sources[name], note=note + more)
         )  # fmt: skip
-    return conclude([*checks, *constant_output(raw, "new")])
+    return conclude([*checks, *others, *constant_output(raw, "new")])

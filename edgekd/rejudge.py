@@ -31,6 +31,8 @@ def rejudge(found: Mapping[str, Any], *, limits: Mapping[str, float] | None = No
             a recorded number or verdict that does not follow from it.
     """
     judge, known = judge_of(found)
+    if found["kind"] == "compare":
+        known = (*known, *(name for name in (*found["limits"], *(limits or {})) if versus.is_accuracy(name)))
     recorded = {name: number(found["limits"], name, known) for name in found["limits"]}
     sources = {name: str(found["sources"].get(name)) for name in recorded}
     measured, gate = judge(found["raw"], limits=recorded, sources=sources)

@@ -5,23 +5,24 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from edgekd import alone, budget, counted, environment, gate, result, session, targets, versus
+from edgekd import alone, budget, compete, environment, gate, prepare, result, session, targets, versus
+from edgekd.environment import Environment
 from edgekd.errors import BadInputError
 from edgekd.instructions import Instructions, count
 from edgekd.progress import Listener, silent
+from edgekd.rejudge import judge_of
 from edgekd.session import SessionOptions
 from edgekd.statistics import DESIGNED_ERROR
 from edgekd.targets import Target
-from edgekd.timing import Contestant, Cycle, Host, Opened, feeds_for, inputs_of
-
-Metric = Literal["time", "instructions"]
+from edgekd.timing import Contestant, Cycle, Host, feeds_for, inputs_of
 
 METHOD = (
     "quantiles over interleaved ABBA cycles, intervals by a bootstrap of whole cycles (Künsch 1989), the error spent "
     "over all looks by a union bound (Howard et al. 2021)"
 )
+
 UNSTEADY = ("powersave", "fractional quota", "throttled")
 """Names of the environment's faults that make times vary."""
 
@@ -32,8 +33,8 @@ class How:
 
     source: data as `edgekd validate` takes it, None for random numbers. shapes: input name -> shape, batch included.
     max_seconds: when the verdict is INCONCLUSIVE; min_seconds: measured even where it is clear before. timeout_seconds:
-    for one inference. isolate: a process a file.
-    session: a session.json, whose options hold instead of the target's own, as `edgekd tune` writes it.
+    for one inference. isolate: a process a file. session: a session.json, whose options hold instead of the target's
+    own, as `edgekd tune` writes it.
     """
 
     source: Path | None = None
@@ -48,55 +49,32 @@ class How:
 
 
 def compare_times(
-    new: Path,
-    base: Path,
-    *,
-    target: str,
-    limits: Mapping[str, float],
-    how: How,
-    listener: Listener = silent,
+    new: Path, base: Path, *, target: str, limits: Mapping[str, float], how: How, listener: Listener = silent
 ) -> dict[str, Any]:
     """The result of timing `new` against `base`, in turns, until the ratio is on one side of the limit.
 
-    limits: as `edgekd.versus.QUANTILES` names them, fractions.
+    limits: of `edgekd.versus.QUANTILES`, as fractions, and a report's own of accuracy, for which the data needs labels.
 
     Raises:
         EdgekdError: a bad file, data, or shape; a missing provider; a hang, a crash or too little memory.
     """
-    profile, machine, options = _setting(target, how)
-    contestants, origin = _contestants({"new": new, "base": base}, options, how)
-    _same_work(contestants["new"], contestants["base"])
-    with _watched(machine) as warnings:
+    case = _Case.of({"new": new, "base": base}, target, how)
+    with _watched(case.machine) as warnings:
         timed = versus.time_both(
-            contestants["new"],
-            contestants["base"],
+            case.contestants["new"],
+            case.contestants["base"],
             decided=lambda cycles: versus.look(cycles, limits=limits),
             max_seconds=how.max_seconds,
             min_seconds=how.min_seconds,
             isolate=how.isolate,
             timeout_seconds=how.timeout_seconds,
-            memory_bytes=profile.memory_bytes,
+            memory_bytes=case.profile.memory_bytes,
             seed=how.seed,
             listener=listener,
         )
-    raw = timed.raw()
-    sources = dict.fromkeys(limits, "given")
-    measured, verdict = versus.judge(raw, limits=limits, sources=sources)
-    conditions = _conditions(options, how, machine, origin, timed.opened["new"], warnings)
-    return result.document(
-        kind="compare",
-        metric="time",
-        model=result.file_facts(new),
-        base=result.file_facts(base),
-        target=result.target_facts(profile.model_dump(mode="json")),
-        environment=machine,
-        conditions=conditions,
-        limits=limits,
-        sources=sources,
-        measured=measured,
-        raw=raw,
-        gate=asdict(verdict),
-    )
+    raw = timed.raw() | _scored(case, limits, listener)
+    conditions = case.timing(timed.opened["new"].onnxruntime, warnings)
+    return case.document("compare", "time", base=base, limits=limits, raw=raw, conditions=conditions)
 
 
 def time_file(
@@ -116,82 +94,56 @@ def time_file(
     Raises:
         EdgekdError: as `compare_times`.
     """
-    profile, machine, options = _setting(target, how)
-    contestants, origin = _contestants({"new": model}, options, how)
-    budgets = {k: v for k, v in profile.budgets.model_dump(exclude_none=True).items() if k in budget.LIMITS}
-    merged, sources = gate.merge_limits(dict(limits), budgets)
+    case = _Case.of({"new": model}, target, how)
+    budgets = {k: v for k, v in case.profile.budgets.model_dump(exclude_none=True).items() if k in budget.LIMITS}
+    merged, _ = gate.merge_limits(dict(limits), budgets)
     sources = {name: "given" if name in limits else "target" for name in merged}
     other = None if normalise is None else result.read(normalise)
     there = None if other is None else budget.reference_p50_ms(other)
-    with _watched(machine) as warnings:
+    with _watched(case.machine) as warnings:
         timed = versus.time_both(
-            contestants["new"],
-            budget.reference(options),
+            case.contestants["new"],
+            budget.reference(case.options),
             decided=lambda cycles: budget.look(cycles, limits=merged, factor=_factor(there, cycles)),
             max_seconds=how.max_seconds,
             min_seconds=how.min_seconds,
             isolate=how.isolate,
             timeout_seconds=how.timeout_seconds,
-            memory_bytes=profile.memory_bytes,
+            memory_bytes=case.profile.memory_bytes,
             seed=how.seed,
             stage="latency",
             listener=listener,
         )
     raw = timed.raw() | {"factor": _factor(there, timed.cycles)}
-    measured, verdict = budget.judge(raw, limits=merged, sources=sources)
     spread = budget.unsteady(raw)
     if spread is not None:
         warnings.append(
             f"the reference workload's own time varied by {spread:.0%}: the machine was not steady, and times of today "
             "may not be those of tomorrow"
         )
-    conditions = _conditions(options, how, machine, origin, timed.opened["new"], warnings)
+    conditions = case.timing(timed.opened["new"].onnxruntime, warnings)
     if other is not None:
         conditions["normalised_to"] = {"fingerprint": other["fingerprint"], "cpu": other["environment"]["cpu_model"]}
-    return result.document(
-        kind="latency",
-        metric="time",
-        model=result.file_facts(model),
-        base=result.file_facts(budget.REFERENCE),
-        target=result.target_facts(profile.model_dump(mode="json")),
-        environment=machine,
-        conditions=conditions,
-        limits=merged,
-        sources=sources,
-        measured=measured,
-        raw=raw,
-        gate=asdict(verdict),
+    return case.document(
+        "latency", "time", base=budget.REFERENCE, limits=merged, sources=sources, raw=raw, conditions=conditions
     )
 
 
 def compare_instructions(
     new: Path, base: Path, *, target: str, limits: Mapping[str, float], how: How, listener: Listener = silent
 ) -> dict[str, Any]:
-    """The result of counting the instructions of `new` and of `base`, on the same inputs. limits: max_regression.
+    """The result of counting the instructions of `new` and of `base`, on the same inputs.
+
+    limits: max_regression, and a report's own of accuracy.
 
     Raises:
         EdgekdError: as `compare_times`; EnvironmentFault too where neither valgrind nor perf can count.
     """
-    profile, machine, options = _setting(target, how)
-    contestants, origin = _contestants({"new": new, "base": base}, options, how)
-    _same_work(contestants["new"], contestants["base"])
-    counts = _counted(contestants, how, listener)
-    raw = {name: asdict(found) for name, found in counts.items()} | {"constant": _constant(contestants["new"], how)}
-    sources = dict.fromkeys(limits, "given")
-    measured, verdict = counted.judge_both(raw, limits=limits, sources=sources)
-    return result.document(
-        kind="compare",
-        metric="instructions",
-        model=result.file_facts(new),
-        base=result.file_facts(base),
-        target=result.target_facts(profile.model_dump(mode="json")),
-        environment=machine,
-        conditions=_counting(options, how, origin, counts["new"]),
-        limits=limits,
-        sources=sources,
-        measured=measured,
-        raw=raw,
-        gate=asdict(verdict),
+    case = _Case.of({"new": new, "base": base}, target, how)
+    counts = _counts(case, listener)
+    raw = {name: asdict(found) for name, found in counts.items()} | _constant(case) | _scored(case, limits, listener)
+    return case.document(
+        "compare", "instructions", base=base, limits=limits, raw=raw, conditions=case.counting(counts["new"])
     )
 
 
@@ -199,101 +151,127 @@ def count_file(
     model: Path, *, target: str, limits: Mapping[str, float], how: How, listener: Listener = silent
 ) -> dict[str, Any]:
     """The result of counting the instructions of one inference. limits: max_instructions. Raises as the others."""
-    profile, machine, options = _setting(target, how)
-    contestants, origin = _contestants({"new": model}, options, how)
-    counts = _counted(contestants, how, listener)
-    raw = {"new": asdict(counts["new"]), "constant": _constant(contestants["new"], how)}
-    sources = dict.fromkeys(limits, "given")
-    measured, verdict = counted.judge_one(raw, limits=limits, sources=sources)
-    return result.document(
-        kind="latency",
-        metric="instructions",
-        model=result.file_facts(model),
-        base=None,
-        target=result.target_facts(profile.model_dump(mode="json")),
-        environment=machine,
-        conditions=_counting(options, how, origin, counts["new"]),
-        limits=limits,
-        sources=sources,
-        measured=measured,
-        raw=raw,
-        gate=asdict(verdict),
+    case = _Case.of({"new": model}, target, how)
+    counts = _counts(case, listener)
+    raw = {"new": asdict(counts["new"])} | _constant(case)
+    return case.document(
+        "latency", "instructions", base=None, limits=limits, raw=raw, conditions=case.counting(counts["new"])
     )
 
 
-def _counted(contestants: Mapping[str, Contestant], how: How, listener: Listener) -> dict[str, Instructions]:
-    return {
-        name: count(contestant.path, contestant.feeds, contestant.options, listener=_about(name, listener))
-        for name, contestant in contestants.items()
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What is measured, where and how. origin: where the inputs come from."""
+
+    how: How
+    profile: Target
+    machine: Environment
+    options: SessionOptions
+    contestants: Mapping[str, Contestant]
+    origin: str
+
+    @classmethod
+    def of(cls, paths: Mapping[str, Path], target: str, how: How) -> Self:
+        """A session a file, each fed from the same source. A shape is for inputs of its name."""
+        profile, machine = targets.load(target), environment.describe()
+        options = session.chosen_options(profile, cores=machine.cores_granted, session=how.session)
+        names = {name: {declared.name for declared in inputs_of(path)} for name, path in paths.items()}
+        known = set().union(*names.values())
+        for stranger in sorted(how.shapes.keys() - known):
+            raise BadInputError(f"--shape {stranger}: there is no such input; known: {', '.join(sorted(known))}")
+        contestants, origin = {}, ""
+        for name, path in paths.items():
+            shapes = {key: shape for key, shape in how.shapes.items() if key in names[name]}
+            feeds, origin = feeds_for(path, source=how.source, batch_size=how.batch_size, shapes=shapes)
+            contestants[name] = Contestant(path=path, options=options, feeds=feeds)
+        _same_work(list(contestants.values()))
+        return cls(how=how, profile=profile, machine=machine, options=options, contestants=contestants, origin=origin)
+
+    def timing(self, onnxruntime: str, warnings: Sequence[str]) -> dict[str, Any]:
+        """Under which conditions times hold."""
+        return {
+            **self._common(),
+            "threads": self.options.threads,
+            "spinning": self.options.spinning,
+            "isolated": self.how.isolate,
+            "isa": self.machine.isa,
+            "onnxruntime": onnxruntime,
+            "method": METHOD,
+            "designed_error": DESIGNED_ERROR,
+            "warnings": list(warnings),
+        }
+
+    def counting(self, found: Instructions) -> dict[str, Any]:
+        """Under which conditions counts hold."""
+        return {
+            **self._common(),
+            "threads": found.threads,
+            "spinning": False,
+            "isolated": True,
+            "isa": found.isa,
+            "onnxruntime": found.onnxruntime,
+            "method": found.method,
+            "tool": found.tool,
+            "warnings": [],
+        }
+
+    def _common(self) -> dict[str, Any]:
+        batch = next(iter(next(iter(self.contestants.values())).feeds.values())).shape[1:2]
+        return {
+            "threads_requested": self.options.threads_requested,
+            "provider": self.options.provider,
+            "options": self.options.as_dict(),
+            "batch_size": batch[0] if batch else 1,
+            "inputs": self.origin,
+        }
+
+    def document(
+        self,
+        kind: str,
+        metric: str,
+        *,
+        base: Path | None,
+        limits: Mapping[str, float],
+        raw: Mapping[str, Any],
+        conditions: Mapping[str, Any],
+        sources: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The result, judged as it will be judged again. sources: who set each limit; all are given where None."""
+        judge, _ = judge_of({"kind": kind, "metric": metric})
+        whose = sources or dict.fromkeys(limits, "given")
+        measured, verdict = judge(raw, limits=limits, sources=whose)
+        return result.document(
+            kind=kind,
+            metric=metric,
+            model=result.file_facts(self.contestants["new"].path),
+            base=None if base is None else result.file_facts(base),
+            target=result.target_facts(self.profile.model_dump(mode="json")),
+            environment=self.machine,
+            conditions=conditions,
+            limits=limits,
+            sources=whose,
+            measured=measured,
+            raw=raw,
+            gate=asdict(verdict),
+        )
 
 
-def _about(name: str, listener: Listener) -> Listener:
-    """A listener that says of which file it hears."""
-    return lambda said: listener(replace(said, stage=f"count {name}"))
-
-
-def _constant(contestant: Contestant, how: How) -> dict[str, bool | None]:
-    """Whether the file gives one output to all inputs: a network that is broken needs few instructions, too."""
-    with Host({"new": contestant}, timeout_seconds=how.timeout_seconds) as host:
-        return {"new": host.opened["new"].constant}
-
-
-def _counting(options: SessionOptions, how: How, origin: str, found: Instructions) -> dict[str, Any]:
-    """Under which conditions the counts hold."""
-    return {
-        "threads": found.threads,
-        "threads_requested": found.threads_requested,
-        "spinning": False,
-        "provider": options.provider,
-        "options": options.as_dict(),
-        "batch_size": how.batch_size,
-        "inputs": origin,
-        "isolated": True,
-        "isa": found.isa,
-        "onnxruntime": found.onnxruntime,
-        "method": found.method,
-        "tool": found.tool,
-        "warnings": [],
-    }
-
-
-def _setting(target: str, how: How) -> tuple[Target, environment.Environment, SessionOptions]:
-    profile, machine = targets.load(target), environment.describe()
-    return profile, machine, session.chosen_options(profile, cores=machine.cores_granted, session=how.session)
-
-
-def _contestants(paths: Mapping[str, Path], options: SessionOptions, how: How) -> tuple[dict[str, Contestant], str]:
-    """A contestant a file, each fed from the same source, and what that is. A shape is for inputs of its name."""
-    found, origin = {}, ""
-    names = {name: {declared.name for declared in inputs_of(path)} for name, path in paths.items()}
-    strangers = sorted(how.shapes.keys() - set().union(*names.values()))
-    if strangers:
-        known = ", ".join(sorted(set().union(*names.values())))
-        raise BadInputError(f"--shape {strangers[0]}: there is no such input; known: {known}")
-    for name, path in paths.items():
-        shapes = {key: shape for key, shape in how.shapes.items() if key in names[name]}
-        feeds, origin = feeds_for(path, source=how.source, batch_size=how.batch_size, shapes=shapes)
-        found[name] = Contestant(path=path, options=options, feeds=feeds)
-    return found, origin
-
-
-def _same_work(new: Contestant, base: Contestant) -> None:
-    """Raise BadInputError unless both are fed with batches of the same size: a ratio of other work means nothing."""
-    sizes = [next(iter(contestant.feeds.values())).shape[1:2] for contestant in (new, base)]
-    if sizes[0] != sizes[1]:
+def _same_work(contestants: Sequence[Contestant]) -> None:
+    """Raise BadInputError unless all are fed with batches of the same size: a ratio of other work means nothing."""
+    sizes = {next(iter(contestant.feeds.values())).shape[1:2]: contestant.path for contestant in contestants}
+    if len(sizes) > 1:
+        found = " and ".join(f"{path} takes {size[0] if size else 1}" for size, path in sizes.items())
         raise BadInputError(
-            f"{new.path} takes {sizes[0][0]} sample(s) an inference and {base.path} {sizes[1][0]}; expected the same: "
-            "export both with one batch size, or a dynamic one"
+            f"{found} sample(s) an inference; expected the same: export both with one batch size, or a dynamic one"
         )
 
 
 @contextlib.contextmanager
-def _watched(machine: environment.Environment) -> Iterator[list[str]]:
-    """What makes the machine a bad clock, filled while it is measured."""
+def _watched(machine: Environment) -> Iterator[list[str]]:
+    """What makes the machine a bad clock, while it is measured."""
     with alone.alone() as disturbed:
-        warnings = [f"{fault.found}; {fault.fix}" for fault in environment.faults(machine) if fault.name in UNSTEADY]
-        yield ([disturbed] if disturbed else []) + warnings
+        faults = [f"{fault.found}; {fault.fix}" for fault in environment.faults(machine) if fault.name in UNSTEADY]
+        yield ([disturbed] if disturbed else []) + faults
 
 
 def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:
@@ -303,27 +281,36 @@ def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:
     return there * 1e6 / statistics.median(ns for cycle in cycles for ns in cycle.base)
 
 
-def _conditions(
-    options: SessionOptions,
-    how: How,
-    machine: environment.Environment,
-    origin: str,
-    opened: Opened,
-    warnings: list[str],
-) -> dict[str, Any]:
-    """Under which conditions the numbers hold."""
+def _scored(case: _Case, limits: Mapping[str, float], listener: Listener) -> dict[str, Any]:
+    """The accuracy of the new file beside the base's on all samples, where a limit asks for it."""
+    wanted = [name for name in limits if versus.is_accuracy(name)]
+    if not wanted:
+        return {}
+    if case.how.source is None:
+        raise BadInputError(f"limit {wanted[0]} needs samples; say where they are: --data")
+    paths = {name: case.contestants[name].path for name in ("base", "new")}
+    known = prepare.model_facts(paths["base"], case.options)
+    found = prepare.load_data(case.how.source, known).test
+    gate.check_classes(limits, found.classes)
+    samples = compete.Samples(inputs=found.inputs, labels=found.labels, classes=found.classes)
+    scores = compete.score(paths, found.inputs, samples, case.options, isa=case.machine.isa, listener=listener)
+    new = scores["new"]
+    if isinstance(new, str):
+        raise BadInputError(f"model {paths['new']}: {new}")
+    return {"accuracy": asdict(new)}
+
+
+def _counts(case: _Case, listener: Listener) -> dict[str, Instructions]:
+    def about(name: str) -> Listener:
+        return lambda said: listener(replace(said, stage=f"count {name}"))
+
     return {
-        "threads": options.threads,
-        "threads_requested": options.threads_requested,
-        "spinning": options.spinning,
-        "provider": options.provider,
-        "options": options.as_dict(),
-        "batch_size": how.batch_size,
-        "inputs": origin,
-        "isolated": how.isolate,
-        "isa": machine.isa,
-        "onnxruntime": opened.onnxruntime,
-        "method": METHOD,
-        "designed_error": DESIGNED_ERROR,
-        "warnings": warnings,
+        name: count(contestant.path, contestant.feeds, contestant.options, listener=about(name))
+        for name, contestant in case.contestants.items()
     }
+
+
+def _constant(case: _Case) -> dict[str, Any]:
+    """Whether the file gives one output to all inputs: a network that is broken needs few instructions, too."""
+    with Host({"new": case.contestants["new"]}, timeout_seconds=case.how.timeout_seconds) as host:
+        return {"constant": {"new": host.opened["new"].constant}}

@@ -23,8 +23,9 @@ from edgekd.session import SessionOptions, create_session, first_line, import_on
 BUDGET_SECONDS = 10.0
 """What N inferences may take; a slow network gets fewer."""
 
-PERF_SECONDS = 1.0
-"""perf counts the start-up too, which varies by a million instructions; a second of inferences is thousands of them."""
+LEAST_SECONDS: Mapping[Method, float] = {"callgrind": 3.0, "perf": 1.0}
+"""What N inferences shall take; a quick network gets more. Python does 6,000 instructions now and then, 0.6 % of fifty
+inferences of one ReLU under callgrind; with perf the start-up is counted too, which varies by a million."""
 
 COUNTING_COST = 2.0
 """Counting makes an inference under valgrind this much slower, measured on networks of convolutions and of MatMuls."""
@@ -47,8 +48,9 @@ def main() -> int:
 
 def planned(runs: int, seconds: float, *, method: Method, feeds: int) -> int:
     """How many inferences to count where one takes `seconds`: a multiple of the feeds, so that each counts alike."""
-    wanted = max(runs, int(PERF_SECONDS / seconds)) if method == "perf" else runs
-    affordable = int(BUDGET_SECONDS / (seconds * (COUNTING_COST if method == "callgrind" else 1)))
+    each = seconds * (COUNTING_COST if method == "callgrind" else 1)
+    wanted = max(runs, int(LEAST_SECONDS[method] / each))
+    affordable = int(BUDGET_SECONDS / each)
     return _up(max(_least(feeds), min(wanted, affordable)), feeds)
 
 
@@ -118,7 +120,7 @@ def _warm_up(path: Path, runs: Sequence[Run], *, timeout_seconds: float) -> floa
         started = time.monotonic()
         try:
             run()
-        except native_errors() as err:
+        except (*native_errors(), RuntimeError) as err:  # with I/O binding it is RuntimeError
             raise BadInputError(f"model {path}: ONNX Runtime cannot run it on these inputs: {first_line(err)}") from err
         seconds.append(max(1e-6, time.monotonic() - started))
         needed = min(seconds) * (len(runs) + 2 * fewest)

@@ -18,6 +18,7 @@ from edgekd.statistics import (
     next_look,
     ratio_of_quantiles,
 )
+from edgekd.versus.accuracy import judge_accuracy
 
 QUANTILES = {"max_regression": ("p50", 0.5), "max_p90_regression": ("p90", 0.9)}
 """Limit -> the quantile whose ratio it bounds."""
@@ -28,7 +29,7 @@ NS_PER_MS = 1e6
 def judge(
     raw: Mapping[str, Any], *, limits: Mapping[str, float], sources: Mapping[str, str]
 ) -> tuple[dict[str, float | None], Gate]:
-    """The measured numbers and the gate. raw: as `Timed.raw` has it; limits: fractions, 0.05 for 5 %.
+    """The measured numbers and the gate. raw: as `Timed.raw` has it; limits: fractions, 0.05 for 5 %, and a report's own of accuracy.
 
     Pass: the whole interval of the ratio is at or below 1 + limit; fail: wholly above. Each of the two is wrong in at
     most 2.5 % of the files that lie on the limit, over all looks and all limits together, and rarer the farther off.
@@ -37,7 +38,7 @@ def judge(
         BadInputError: the raw part holds something else than cycles of positive whole nanoseconds, or an unknown limit.
     """
     cycles = checked_cycles(raw)
-    error = spent(len(cycles)) / max(1, len(limits))
+    error = spent(len(cycles)) / max(1, sum(name in QUANTILES for name in limits))
     new, base = [cycle["new"] for cycle in cycles], [cycle["base"] for cycle in cycles]
     measured: dict[str, float | None] = {"cycles": len(cycles), "n": sum(map(len, new)), "error": error}
     for name, samples in (("new", new), ("base", base)):
@@ -53,14 +54,16 @@ def judge(
             for name, (its, _) in QUANTILES.items()
             if its == quantile and name in limits
         ]
-    return measured, conclude((*checks, *constant_output(raw, "new")))
+    scored, more = judge_accuracy(raw, limits=limits, sources=sources)
+    return measured | scored, conclude((*checks, *more, *constant_output(raw, "new")))
 
 
 def look(cycles: Sequence[Any], *, limits: Mapping[str, float]) -> tuple[bool, str]:
     """Whether the verdict is clear after these cycles, and how it stands, in a line. For `time_both`."""
-    error = spent(len(cycles)) / max(1, len(limits))
+    timed = {name: limit for name, limit in limits.items() if name in QUANTILES}
+    error = spent(len(cycles)) / max(1, len(timed))
     verdicts, note = [], ""
-    for name, limit in limits.items():
+    for name, limit in timed.items():
         quantile, q = QUANTILES[name]
         ratio = ratio_of_quantiles([c.new for c in cycles], [c.base for c in cycles], q, error=error)
         verdicts.append(decide(ratio.low, ratio.high, 1 + limit))

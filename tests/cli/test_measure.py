@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import MakeNet  # noqa: TID252  tests are no package
 from ..timing import odd_nets  # noqa: TID252  tests are no package
 from .conftest import COMMAND, ENVIRONMENT, Edgekd
 
@@ -111,6 +112,39 @@ def test_open_sizes_are_asked_for_and_taken(edgekd: Edgekd, nets: dict[str, Path
     assert given.code == 0, given.err
 
 
+def test_accuracy_against_the_base_is_judged_on_the_same_samples_in_the_same_table(
+    edgekd: Edgekd, make_net: MakeNet, npz_file: Path, tmp_path: Path
+) -> None:
+    good, bad = make_net(tmp_path / "good.onnx"), make_net(tmp_path / "bad.onnx", gain=-1.0)
+    common = ("--data", npz_file, "--max-regression", "90%", "--limit", "max_top1_drop=0.05")
+    same = edgekd("compare", good, good, *common, "--out", tmp_path / "same.json")
+    assert same.code == 0, same.out
+    assert "max_regression" in same.out and "max_top1_drop" in same.out
+    worse = edgekd("compare", bad, good, *common, "--out", tmp_path / "worse.json")
+    assert worse.code == 1
+    found = json.loads((tmp_path / "worse.json").read_text())
+    assert found["measured"]["top1_drop"] > 0.5 and found["measured"]["mcnemar_p"] < 1e-6
+    assert {check["name"]: check["verdict"] for check in found["gate"]["checks"]} == {
+        "max_regression": "pass",
+        "max_top1_drop": "fail",
+    }
+    assert edgekd("gate", tmp_path / "worse.json").code == 1
+    floors = edgekd("gate", tmp_path / "same.json", "--limit", "class_floors.top=0.999")
+    assert floors.code in (1, 3)
+    found["raw"]["accuracy"]["top1_drop"] = 0.0
+    (tmp_path / "worse.json").write_text(json.dumps(found))
+    assert edgekd("gate", tmp_path / "worse.json").code == 2
+
+
+def test_a_limit_of_accuracy_needs_samples_and_one_of_time_has_its_own_option(
+    edgekd: Edgekd, pixel_net: Path, npz_file: Path
+) -> None:
+    without = edgekd("compare", pixel_net, pixel_net, "--limit", "max_top1_drop=0.05")
+    assert without.code == 2 and "--data" in without.err
+    time = edgekd("compare", pixel_net, pixel_net, "--data", npz_file, "--limit", "max_p50_ms=5")
+    assert time.code == 2 and "--max-regression" in time.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -145,7 +179,7 @@ def test_a_limit_that_does_not_fit_the_metric_is_told(edgekd: Edgekd, nets: dict
         assert answer.code == 2, arguments
 
 
-def test_files_of_other_batches_are_not_compared(edgekd: Edgekd, make_net: object, tmp_path: Path) -> None:
+def test_files_of_other_batches_are_not_compared(edgekd: Edgekd, tmp_path: Path) -> None:
     one = odd_nets.dense(tmp_path / "one.onnx", shape=[1, 4])
     four = odd_nets.dense(tmp_path / "four.onnx", shape=[4, 4])
     answer = edgekd("compare", one, four)

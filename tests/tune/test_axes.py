@@ -68,6 +68,11 @@ def test_parallel_execution_needs_branches_and_takes_no_more_threads() -> None:
         assert found
         assert all(each.execution_mode == "parallel" for each in found.values())
         assert all(each.threads * each.inter_op_threads <= most for each in found.values())
+    assert names("execution", room=replace(ROOM, most=2)) == [
+        "parallel, 2 branches x 1 thread(s)",
+        "parallel, 2 branches x 1 thread(s), spinning",
+    ]
+    assert not any("spinning" in name for name in names("execution", replace(TWO, spinning=False)))
 
 
 def test_nothing_is_offered_that_changes_outputs_or_holds_for_more_than_the_session() -> None:
