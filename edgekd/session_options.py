@@ -26,6 +26,10 @@ AFFINITIES = "session.intra_op_thread_affinities"
 """The entry that pins each intra-op thread but the caller's to processors of one machine, by their numbers there."""
 
 
+ALLOW_SPINNING = "session.intra_op.allow_spinning"
+STOP_SPINNING = "session.force_spinning_stop"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
     """How to open a session: plain values, so that they travel to a child process and into the bundle as JSON.
@@ -68,6 +72,13 @@ def options_for(target: "Target", *, cores: int) -> SessionOptions:
         session_config=dict(target.session_config),
         provider_options=dict(target.provider_options),
     )
+
+
+def lingers(options: SessionOptions) -> bool:
+    """Whether threads go on spinning when an inference is over, and so take a core from whatever runs next."""
+    config = options.session_config
+    allowed = config.get(ALLOW_SPINNING, "1" if options.spinning else "0") == "1"
+    return allowed and max(options.threads, options.inter_op_threads) > 1 and config.get(STOP_SPINNING) != "1"
 
 
 def within(options: SessionOptions, *, cores: int) -> SessionOptions:

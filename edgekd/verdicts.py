@@ -23,7 +23,7 @@ METHOD = (
     "over all looks by a union bound (Howard et al. 2021)"
 )
 
-UNSTEADY = ("powersave", "fractional quota", "throttled")
+UNSTEADY = ("powersave", "fractional quota")
 """Names of the environment's faults that make times vary."""
 
 
@@ -59,7 +59,7 @@ def compare_times(
         EdgekdError: a bad file, data, or shape; a missing provider; a hang, a crash or too little memory.
     """
     case = _Case.of({"new": new, "base": base}, target, how)
-    with _watched(case.machine) as warnings:
+    with _watched(case) as warnings:
         timed = versus.time_both(
             case.contestants["new"],
             case.contestants["base"],
@@ -73,7 +73,7 @@ def compare_times(
             listener=listener,
         )
     raw = timed.raw() | _scored(case, limits, listener)
-    conditions = case.timing(timed.opened["new"].onnxruntime, warnings)
+    conditions = case.timing(timed, warnings)
     return case.document("compare", "time", base=base, limits=limits, raw=raw, conditions=conditions)
 
 
@@ -100,7 +100,7 @@ def time_file(
     sources = {name: "given" if name in limits else "target" for name in merged}
     other = None if normalise is None else result.read(normalise)
     there = None if other is None else budget.reference_p50_ms(other)
-    with _watched(case.machine) as warnings:
+    with _watched(case) as warnings:
         timed = versus.time_both(
             case.contestants["new"],
             budget.reference(case.options),
@@ -121,7 +121,7 @@ def time_file(
             f"the reference workload's own time varied by {spread:.0%}: the machine was not steady, and times of today "
             "may not be those of tomorrow"
         )
-    conditions = case.timing(timed.opened["new"].onnxruntime, warnings)
+    conditions = case.timing(timed, warnings)
     if other is not None:
         conditions["normalised_to"] = {"fingerprint": other["fingerprint"], "cpu": other["environment"]["cpu_model"]}
     return case.document(
@@ -187,15 +187,15 @@ class _Case:
         _same_work(list(contestants.values()))
         return cls(how=how, profile=profile, machine=machine, options=options, contestants=contestants, origin=origin)
 
-    def timing(self, onnxruntime: str, warnings: Sequence[str]) -> dict[str, Any]:
+    def timing(self, timed: versus.Timed, warnings: Sequence[str]) -> dict[str, Any]:
         """Under which conditions times hold."""
         return {
             **self._common(),
             "threads": self.options.threads,
             "spinning": self.options.spinning,
-            "isolated": self.how.isolate,
+            "isolated": timed.isolated,
             "isa": self.machine.isa,
-            "onnxruntime": onnxruntime,
+            "onnxruntime": timed.opened["new"].onnxruntime,
             "method": METHOD,
             "designed_error": DESIGNED_ERROR,
             "warnings": list(warnings),
@@ -267,11 +267,12 @@ def _same_work(contestants: Sequence[Contestant]) -> None:
 
 
 @contextlib.contextmanager
-def _watched(machine: Environment) -> Iterator[list[str]]:
+def _watched(case: _Case) -> Iterator[list[str]]:
     """What makes the machine a bad clock, while it is measured."""
     with alone.alone() as disturbed:
-        faults = [f"{fault.found}; {fault.fix}" for fault in environment.faults(machine) if fault.name in UNSTEADY]
-        yield ([disturbed] if disturbed else []) + faults
+        known = [fault for fault in environment.faults(case.machine) if fault.name in UNSTEADY]
+        known += environment.thread_faults(case.machine, threads=case.options.threads)
+        yield ([disturbed] if disturbed else []) + [f"{fault.found}; {fault.fix}" for fault in known]
 
 
 def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:

@@ -112,7 +112,7 @@ def test_valgrinds_last_words_are_found_in_its_log(tmp_path: Path) -> None:
     ("runs", "seconds", "method", "feeds", "expected"),
     [
         (100, 0.02, "callgrind", 5, 100),
-        (100, 0.005, "callgrind", 5, 300),  # 3 s of a quick one
+        (100, 0.001, "callgrind", 5, 500),  # 1 s of a quick one
         (101, 0.02, "callgrind", 5, 105),  # each feed equally often
         (100, 0.25, "callgrind", 5, 20),  # 10 s of inferences that counting makes twice as slow
         (100, 9.0, "callgrind", 5, 5),

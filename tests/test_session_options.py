@@ -1,6 +1,7 @@
 """Session options reach ONNX Runtime and child processes, and a session.json is read whole or refused by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgekd.session import (
     read_options,
     within,
 )
-from edgekd.session_options import AFFINITIES, LEVELS, MODES
+from edgekd.session_options import AFFINITIES, ALLOW_SPINNING, LEVELS, MODES, STOP_SPINNING, lingers
 from edgekd.targets import load
 
 PINNED = SessionOptions(threads=4, inter_op_threads=2, session_config={AFFINITIES: "1;2;3", "session.other": "1"})
@@ -157,3 +158,22 @@ def test_options_for_another_provider_than_the_targets_are_refused(tmp_path: Pat
     path = put(tmp_path / "session.json", {"options": SessionOptions(provider="CUDAExecutionProvider").as_dict()})
     with pytest.raises(BadInputError, match="is for CUDAExecutionProvider, target x86-1t is for CPU"):
         chosen_options(load("x86-1t"), cores=8, session=path)
+
+
+TWO = SessionOptions(threads=2, threads_requested=2, spinning=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "does"),
+    [
+        (TWO, True),
+        (replace(TWO, threads=1), False),
+        (replace(TWO, threads=1, inter_op_threads=2), True),
+        (replace(TWO, spinning=False), False),
+        (replace(TWO, session_config={STOP_SPINNING: "1"}), False),
+        (replace(TWO, session_config={ALLOW_SPINNING: "0"}), False),
+        (replace(TWO, spinning=False, session_config={ALLOW_SPINNING: "1"}), True),
+    ],
+)
+def test_only_threads_that_may_spin_and_have_company_linger(options: SessionOptions, does: bool) -> None:
+    assert lingers(options) is does

@@ -23,7 +23,7 @@ from edgekd.session import SessionOptions, create_session, first_line, import_on
 BUDGET_SECONDS = 10.0
 """What N inferences may take; a slow network gets fewer."""
 
-LEAST_SECONDS: Mapping[Method, float] = {"callgrind": 3.0, "perf": 1.0}
+LEAST_SECONDS: Mapping[Method, float] = {"callgrind": 1.0, "perf": 1.0}
 """What N inferences shall take; a quick network gets more. Python does 6,000 instructions now and then, 0.6 % of fifty
 inferences of one ReLU under callgrind; with perf the start-up is counted too, which varies by a million."""
 
@@ -115,12 +115,13 @@ def _binding(ort: Any, session: Any, feed: Mapping[str, npt.NDArray[Any]]) -> Ru
 def _warm_up(path: Path, runs: Sequence[Run], *, timeout_seconds: float) -> float:
     """Each feed once, so that memory is allocated and its plan made; seconds of the quickest."""
     fewest = _least(len(runs))
+    failures: tuple[type[Exception], ...] = (*native_errors(), RuntimeError)  # the latter with I/O binding
     seconds = []
     for run in runs:
         started = time.monotonic()
         try:
             run()
-        except (*native_errors(), RuntimeError) as err:  # with I/O binding it is RuntimeError
+        except failures as err:
             raise BadInputError(f"model {path}: ONNX Runtime cannot run it on these inputs: {first_line(err)}") from err
         seconds.append(max(1e-6, time.monotonic() - started))
         needed = min(seconds) * (len(runs) + 2 * fewest)

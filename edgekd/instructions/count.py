@@ -66,7 +66,7 @@ def count(
 
     feeds: name of an input -> (count, batch, ...); the first five are used in turn, each equally often. runs: N; a
     network so slow that N inferences would take more than ten seconds gets fewer, at least five, and a quick one more,
-    three seconds of them with callgrind, one with perf. timeout_seconds: of each of the 2 * repeats processes, which is started once more when it
+    about a second of them. timeout_seconds: of each of the 2 * repeats processes, which is started once more when it
     ran out. method: None takes perf where it counts, else callgrind; the result says which.
 
     Raises:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekd.session import SessionOptions
-from edgekd.session_options import AFFINITIES, LEVELS
+from edgekd.session_options import AFFINITIES, ALLOW_SPINNING, LEVELS, STOP_SPINNING
 
 EVERY_NUMBER = 8
 """Up to so many threads every number is tried, above it powers of two."""
 
-STOP = "session.force_spinning_stop"
 DURATION = "session.intra_op.spin_duration_us"
-ALLOW = "session.intra_op.allow_spinning"
 ALLOW_INTER = "session.inter_op.allow_spinning"
-SPIN_KEYS = (STOP, DURATION, ALLOW)
+SPIN_KEYS = (STOP_SPINNING, DURATION, ALLOW_SPINNING)
 BLOCK_BASE = "session.dynamic_block_base"
 
 DURATION_SINCE = (1, 26)
@@ -63,7 +61,7 @@ def spinning(options: SessionOptions, room: Room) -> Candidates:
     found = {
         "no spinning": replace(bare, spinning=False),
         "spinning": busy,
-        "spinning within an inference": _with(busy, STOP, "1"),
+        "spinning within an inference": _with(busy, STOP_SPINNING, "1"),
     }
     if room.onnxruntime >= DURATION_SINCE:
         found["spinning for 1 ms"] = _with(busy, DURATION, SPIN_US)
@@ -143,12 +141,6 @@ def changes(options: SessionOptions, base: SessionOptions) -> dict[str, Any]:
     return found | {
         key: config.get(key) for key in sorted({*config, *other}) if config.get(key) != other.get(key)
     }  # fmt: skip
-
-
-def lingers(options: SessionOptions) -> bool:
-    """Whether threads go on spinning when an inference is over, and so take a core from whatever runs next."""
-    allowed = options.session_config.get(ALLOW, "1" if options.spinning else "0") == "1"
-    return allowed and max(options.threads, options.inter_op_threads) > 1 and options.session_config.get(STOP) != "1"
 
 
 def _with_threads(options: SessionOptions, number: int) -> SessionOptions:

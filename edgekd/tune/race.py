@@ -7,9 +7,7 @@ Multi-Armed Bandits, algorithm 1, https://proceedings.mlr.press/v28/karnin13.htm
 
 import contextlib
 import math
-import os
 import random
-import signal
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +17,6 @@ from pathlib import Path
 from edgekd.session import SessionOptions
 from edgekd.statistics import FEWEST_CYCLES, Ratio, ratio_of_quantiles
 from edgekd.timing import Contestant, Feeds, Host, blocks_of, warm_up
-from edgekd.tune.axes import lingers
 
 NAME = "session"
 ERROR = 0.025
@@ -27,10 +24,9 @@ ERROR = 0.025
 
 MEDIAN = 0.5
 
-SPIN_SECONDS = 0.03
 LEAST_CYCLES = 2
-HOPELESS = 3.0
-"""Who is so many times slower than the target's own options in the warm-up does not start."""
+HOPELESS = 10.0
+"""Who is so many times slower in the warm-up does not start; less may be the mood of a busy machine in that moment."""
 
 
 WARM_UP_SECONDS = 1.0
@@ -73,30 +69,11 @@ class Racer:
     samples: Samples = field(default_factory=Samples)
 
     def block(self) -> tuple[int, ...]:
-        """Nanoseconds of each inference of a block; the next block of anybody starts on cores that are free.
-
-        Idle threads of ONNX Runtime spin on after an inference, 17 to 20 ms in version 1.32 (processor time of a
-        process with two threads that sleeps after one), and whoever runs then shares the cores with them. So a process
-        whose threads do is stopped between its blocks.
-        """
-        self._signal("SIGCONT")
+        """Nanoseconds of each inference of a block."""
         block = self.host.block(NAME, self.runs)
-        self.rest()
         self.samples.cpu_ns += block.cpu_ns
         self.samples.count += len(block.ns)
         return block.ns
-
-    def rest(self) -> None:
-        """Stop the process until its next block."""
-        self._signal("SIGSTOP")
-
-    def _signal(self, name: str) -> None:
-        if not lingers(self.options):
-            return
-        if hasattr(signal, name):
-            os.kill(self.host.pid, getattr(signal, name))
-        else:  # Windows
-            time.sleep(SPIN_SECONDS)
 
 
 def ratio(new: Samples, base: Samples) -> Ratio:
@@ -132,7 +109,6 @@ def warm(racers: Sequence[Racer]) -> list[float]:
     for racer in racers:
         medians.append(warm_up({NAME: racer.host}, seconds=WARM_UP_SECONDS / len(racers))[NAME])
         racer.runs = blocks_of(medians[-1])
-        racer.rest()
     return medians
 
 

@@ -29,7 +29,10 @@ NS_PER_MS = 1e6
 def judge(
     raw: Mapping[str, Any], *, limits: Mapping[str, float], sources: Mapping[str, str]
 ) -> tuple[dict[str, float | None], Gate]:
-    """The measured numbers and the gate. raw: as `Timed.raw` has it; limits: fractions, 0.05 for 5 %, and a report's own of accuracy.
+    """The measured numbers and the gate.
+
+    raw: as `Timed.raw` has it, with `accuracy` where a limit asks for it. limits: fractions, 0.05 for 5 %, and a
+    report's own of accuracy.
 
     Pass: the whole interval of the ratio is at or below 1 + limit; fail: wholly above. Each of the two is wrong in at
     most 2.5 % of the files that lie on the limit, over all looks and all limits together, and rarer the farther off.

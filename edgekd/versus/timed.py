@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgekd.progress import Listener, Progress, silent
+from edgekd.session import lingers
 from edgekd.statistics import look_after
 from edgekd.timing import Contestant, Cycle, Host, Opened, blocks_of, cycles, warm_up
 
@@ -58,11 +59,13 @@ def time_both(
     decided: the cycles so far -> (whether the verdict is clear, a line for people); it is asked at looks only, because
     every look costs a part of the error that the verdict may have. min_seconds: measured even where it is clear before,
     for numbers that are to be kept. isolate: a process each; by default both sessions lie in one, where they share its
-    core, its heap and its luck. memory_bytes: of each file.
+    core, its heap and its luck, unless their threads spin on after an inference. memory_bytes: of each file.
 
     Raises:
         EdgekdError: as `Host` says.
     """
+    # Sessions in one process cannot be stopped one by one, and idle threads of each would spin on beside the other.
+    isolate = isolate or lingers(new.options) or lingers(base.options)
     with _hosts({NEW: new, BASE: base}, isolate, timeout_seconds, memory_bytes) as hosts:
         opened = {name: host.opened[name] for name, host in hosts.items()}
         runs = {name: blocks_of(median) for name, median in warm_up(hosts).items()}

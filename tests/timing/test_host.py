@@ -103,6 +103,23 @@ def test_inputs_that_the_network_cannot_take_are_told_in_the_runtime_s_words(pix
         pass
 
 
+def test_a_process_whose_threads_would_spin_on_is_stopped_between_its_blocks(tmp_path: Path) -> None:
+    path = odd_nets.dense(tmp_path / "n.onnx", width=256)
+    spinning = SessionOptions(threads=2, threads_requested=2, spinning=True)
+
+    def state(host: Host) -> str:
+        time.sleep(0.05)
+        return Path(f"/proc/{host.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    with Host({"net": contestant(path, spinning)}) as host:
+        assert state(host) == "T"
+        assert len(host.block("net", 5).ns) == 5
+        assert state(host) == "T"
+    with Host({"net": contestant(path)}) as host:
+        host.block("net", 5)
+        assert state(host) == "S"
+
+
 def test_the_child_ends_when_whoever_started_it_was_killed(pixel_net: Path, tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from edgekd.session import SessionOptions
-from edgekd.session_options import AFFINITIES
-from edgekd.tune.axes import AXES, BLOCK_BASE, DURATION, STOP, Room, candidates, changes, lingers
+from edgekd.session_options import AFFINITIES, STOP_SPINNING
+from edgekd.tune.axes import AXES, BLOCK_BASE, DURATION, Room, candidates, changes
 
 TWO = SessionOptions(threads=2, threads_requested=2, spinning=True)
 ROOM = Room(most=4, physical=None, branches=True, onnxruntime=(1, 32))
@@ -53,7 +53,7 @@ def test_an_older_runtime_is_not_given_an_entry_that_it_ignores() -> None:
 
 
 def test_ways_of_spinning_replace_one_another() -> None:
-    stopping = replace(TWO, session_config={STOP: "1", "session.other": "1"})
+    stopping = replace(TWO, session_config={STOP_SPINNING: "1", "session.other": "1"})
     found = candidates("spinning", stopping, ROOM)
     assert found["spinning"].session_config == {"session.other": "1"}
     assert found["spinning for 1 ms"].session_config == {DURATION: "1000", "session.other": "1"}
@@ -78,7 +78,7 @@ def test_parallel_execution_needs_branches_and_takes_no_more_threads() -> None:
 def test_nothing_is_offered_that_changes_outputs_or_holds_for_more_than_the_session() -> None:
     every = [each for axis in AXES for each in candidates(axis, TWO, ROOM).values()]
     keys = {key for each in every for key in each.session_config}
-    assert keys <= {STOP, DURATION, BLOCK_BASE, "session.inter_op.allow_spinning"}
+    assert keys <= {STOP_SPINNING, DURATION, BLOCK_BASE, "session.inter_op.allow_spinning"}
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -102,19 +102,3 @@ def test_changes_name_fields_and_entries() -> None:
     assert changes(other, TWO) == {"threads": 1, "arena": False, "a": "1"}
     assert changes(TWO, other) == {"threads": 2, "arena": True, "a": None}
     assert changes(TWO, replace(TWO, threads_requested=9)) == {}
-
-
-@pytest.mark.parametrize(
-    ("options", "does"),
-    [
-        (TWO, True),
-        (replace(TWO, threads=1), False),
-        (replace(TWO, threads=1, inter_op_threads=2), True),
-        (replace(TWO, spinning=False), False),
-        (replace(TWO, session_config={STOP: "1"}), False),
-        (replace(TWO, session_config={"session.intra_op.allow_spinning": "0"}), False),
-        (replace(TWO, spinning=False, session_config={"session.intra_op.allow_spinning": "1"}), True),
-    ],
-)
-def test_only_threads_that_may_spin_and_have_company_linger(options: SessionOptions, does: bool) -> None:
-    assert lingers(options) is does
