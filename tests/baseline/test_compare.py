@@ -189,7 +189,7 @@ def test_instructions_may_be_counted_on_another_machine_with_the_same_kernels(tm
     assert compared(tmp_path, counted(machine=other), counted())["gate"]["verdict"] == "pass"
     newer = replace(other, packages={"onnxruntime": "1.33.0"})
     refused(tmp_path, counted(machine=newer), counted(), "onnxruntime is '1.33.0'")
-    refused(tmp_path, counted(isa="avx512_vnni"), counted(), "another instruction set")
+    refused(tmp_path, counted(isa="avx512_vnni"), counted(), "different instruction sets")
     refused(tmp_path, counted(method="perf"), counted(), "another method")
     refused(tmp_path, counted(feeds="00" * 32), counted(), "another inputs")
     refused(tmp_path, counted(options={"session_config": {"a": "1"}}), counted(), "session_config is")
