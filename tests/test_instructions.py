@@ -18,7 +18,7 @@ from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.instructions import Instructions, compare_counts, count, interval
 from edgekd.instructions.child import planned
 from edgekd.instructions.count import alone, difference, digest
-from edgekd.instructions.tools import callgrind_total, choose, last_words, perf_total
+from edgekd.instructions.tools import callgrind_total, choose, last_words, perf_total, total
 from edgekd.machine import X86_MACHINES
 from edgekd.progress import Progress
 from edgekd.session import SessionOptions
@@ -81,6 +81,14 @@ def test_callgrinds_file_is_read_by_its_totals_or_its_summary() -> None:
     assert callgrind_total("events: Ir\n") is None
 
 
+def test_what_happens_in_one_block_does_not_reach_the_total(tmp_path: Path) -> None:
+    for i, number in enumerate((410, 374, 374, 190_000, 373), start=1):
+        (tmp_path / f"out.{i}-01").write_text(f"totals: {number}\n")
+    assert total("callgrind", tmp_path, blocks=5) == 5 * 374
+    with pytest.raises(EnvironmentFault, match=r"counted no instructions \(out.6-01: empty\)"):
+        total("callgrind", tmp_path, blocks=6)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -113,7 +121,7 @@ def test_valgrinds_last_words_are_found_in_its_log(tmp_path: Path) -> None:
     [
         (100, 0.02, "callgrind", 5, 100),
         (100, 0.001, "callgrind", 5, 500),  # 1 s of a quick one
-        (101, 0.02, "callgrind", 5, 105),  # each feed equally often
+        (101, 0.02, "callgrind", 5, 200),  # equal blocks of each feed equally often
         (100, 0.25, "callgrind", 5, 20),  # 10 s of inferences that counting makes twice as slow
         (100, 9.0, "callgrind", 5, 5),
         (100, 9.0, "callgrind", 3, 6),

@@ -206,7 +206,7 @@ def test_one_file_alone_is_judged_without_comparing_it_with_itself(
     assert variant["accuracy"]["agreement_fp32"] is variant["accuracy"]["top1_drop"] is None
     assert variant.keys() == {
         *("name", "precision", "path", "size_bytes", "sha256", "accuracy", "latency", "gate", "selected", "reason"),
-        *("description", "saturates", "pair_sums", "kernels", "portability"),
+        *("description", "saturates", "pair_sums", "kernels", "portability", "raw_sha256"),
     }
     assert variant["portability"] is None and variant["kernels"]["int8_time_share"] == 0
 

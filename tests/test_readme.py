@@ -37,7 +37,19 @@ def test_every_target_of_make_in_the_readme_exists() -> None:
 
 def test_the_readme_shows_the_three_uses() -> None:
     shown = {line.split()[1] for line in commands()}
-    assert {"init", "run", "quantize", "validate", "verify", "gate", "compare", "latency", "ci", "baseline", "tune"} <= shown
+    assert {
+        "init",
+        "run",
+        "quantize",
+        "validate",
+        "verify",
+        "gate",
+        "compare",
+        "latency",
+        "ci",
+        "baseline",
+        "tune",
+    } <= shown
 
 
 def test_the_python_of_the_readme_runs_on_logits_of_ten_classes() -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault
 from edgekd.instructions.count import MIN_RUNS
 from edgekd.instructions.tools import Method
-from edgekd.instructions.valgrind import START_INSTRUMENTATION, STOP_INSTRUMENTATION, Valgrind
+from edgekd.instructions.valgrind import DUMP_STATS, START_INSTRUMENTATION, STOP_INSTRUMENTATION, Valgrind
 from edgekd.isa.child import visible_isa
 from edgekd.machine import cpu_flags, isa, read_if_there
 from edgekd.session import SessionOptions, create_session, first_line, import_onnxruntime, native_errors
@@ -25,10 +25,14 @@ BUDGET_SECONDS = 10.0
 
 LEAST_SECONDS: Mapping[Method, float] = {"callgrind": 1.0, "perf": 1.0}
 """What N inferences shall take; a quick network gets more. Python does 6,000 instructions now and then, 0.6 % of fifty
-inferences of one ReLU under callgrind; with perf the start-up is counted too, which varies by a million."""
+inferences of one ReLU; with perf the start-up is counted too, which varies by a million."""
 
 COUNTING_COST = 2.0
 """Counting makes an inference under valgrind this much slower, measured on networks of convolutions and of MatMuls."""
+
+BLOCKS = 20
+"""Both runs count this many blocks, where they have as many rounds: what happens once in a process, measured up to
+200,000 instructions, is in one block and does not reach the median."""
 
 Run = Callable[[], object]
 
@@ -47,19 +51,26 @@ def main() -> int:
 
 
 def planned(runs: int, seconds: float, *, method: Method, feeds: int) -> int:
-    """How many inferences to count where one takes `seconds`: a multiple of the feeds, so that each counts alike."""
+    """How many inferences to count where one takes `seconds`: equal blocks of whole rounds of the feeds."""
     each = seconds * (COUNTING_COST if method == "callgrind" else 1)
     wanted = max(runs, int(LEAST_SECONDS[method] / each))
     affordable = int(BUDGET_SECONDS / each)
-    return _up(max(_least(feeds), min(wanted, affordable)), feeds)
+    rounds = _up(max(_least(feeds), min(wanted, affordable)), feeds) // feeds
+    return feeds * (rounds if rounds < BLOCKS else _up(rounds, BLOCKS))
+
+
+def _infer(runs: Sequence[Run], rounds: int) -> None:
+    for _ in range(rounds):
+        for run in runs:
+            run()
 
 
 def _least(feeds: int) -> int:
     return _up(MIN_RUNS, feeds)
 
 
-def _up(runs: int, feeds: int) -> int:
-    return -(-runs // feeds) * feeds
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def _read(described: Sequence[Mapping[str, Any]], body: bytes) -> dict[str, npt.NDArray[Any]]:
@@ -80,14 +91,22 @@ def _counted(request: Mapping[str, Any], feeds: Mapping[str, npt.NDArray[Any]]) 
     runs = request["exactly"] or planned(request["runs"], seconds, method=method, feeds=len(runs_of_feeds))
     gc.collect()
     gc.disable()  # it would run after so many allocations, in one of the two runs once more than in the other
-    if valgrind is not None:
+    rounds = runs // len(runs_of_feeds)
+    blocks = request["blocks"] or min(BLOCKS, rounds)
+    if valgrind is None:
+        _infer(runs_of_feeds, rounds)
+    else:
         valgrind.request(START_INSTRUMENTATION)
-    for _ in range(runs // len(runs_of_feeds)):
-        for run in runs_of_feeds:
-            run()
-    if valgrind is not None:
+        for _ in range(blocks):
+            _infer(runs_of_feeds, rounds // blocks)
+            valgrind.request(DUMP_STATS)
         valgrind.request(STOP_INSTRUMENTATION)
-    return {"runs": runs, "isa": _seen_isa(method), "onnxruntime": str(import_onnxruntime().__version__)}
+    return {
+        "runs": runs,
+        "blocks": blocks,
+        "isa": _seen_isa(method),
+        "onnxruntime": str(import_onnxruntime().__version__),
+    }
 
 
 def _bound(path: Path, options: SessionOptions, feeds: Mapping[str, npt.NDArray[Any]]) -> list[Run]:

@@ -45,6 +45,7 @@ class _Run:
     """What one process did, and the instructions it took."""
 
     runs: int
+    blocks: int
     isa: str
     onnxruntime: str
     instructions: int
@@ -77,14 +78,16 @@ def count(
     _check(feeds, options, runs=runs, repeats=repeats)
     used = {name: np.ascontiguousarray(values[:FEEDS]) for name, values in feeds.items()}
     chosen = choose(method)
-    request = {"path": str(path), "method": chosen, "runs": runs, "exactly": None, "timeout_seconds": timeout_seconds,
-               "options": alone(options).as_dict()}  # fmt: skip
+    request = {"path": str(path), "method": chosen, "runs": runs, "exactly": None, "blocks": None,
+               "timeout_seconds": timeout_seconds, "options": alone(options).as_dict()}  # fmt: skip
     found: list[tuple[_Run, _Run]] = []
     for done in range(repeats):
         listener(Progress(stage="instructions", done=2 * done, total=2 * repeats, note=f"{path.name}, {chosen}"))
-        once = _run({**request, "exactly": found[0][0].runs if found else None}, used, timeout_seconds)
+        same = {"exactly": found[0][0].runs, "blocks": found[0][0].blocks} if found else {}
+        once = _run({**request, **same}, used, timeout_seconds)
         listener(Progress(stage="instructions", done=2 * done + 1, total=2 * repeats, note=f"{2 * once.runs} runs"))
-        found.append((once, _run({**request, "exactly": 2 * once.runs}, used, timeout_seconds)))
+        twice = _run({**request, "exactly": 2 * once.runs, "blocks": once.blocks}, used, timeout_seconds)
+        found.append((once, twice))
     listener(Progress(stage="instructions", done=2 * repeats, total=2 * repeats))
     first = found[0][0]
     counts = tuple((once.instructions, twice.instructions) for once, twice in found)
@@ -165,7 +168,7 @@ def _run(request: Mapping[str, Any], feeds: Feeds, timeout_seconds: float) -> _R
         answer = json.loads(child.stdout)
         return _Run(
             **answer,
-            instructions=total(request["method"], Path(folder)),
+            instructions=total(request["method"], Path(folder), blocks=answer["blocks"]),
             tool=version(request["method"], Path(folder)),
         )
 

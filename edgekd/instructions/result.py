@@ -14,7 +14,8 @@ run; another build of the C library or another allocator may put the same work a
 class Instructions:
     """Instructions of one inference, from runs of N and 2N inferences on one thread.
 
-    counts: both totals of each repeat. runs: (N, 2N). isa: what the counted process saw, "avx2" under valgrind, which
+    counts: both totals of each repeat; callgrind's are the median block times the blocks, of which both runs have as
+    many. runs: (N, 2N). isa: what the counted process saw, "avx2" under valgrind, which
     hides AVX-512. spread: largest less smallest repeat, over their mean; 0 of one. feeds: SHA-256 of the inputs that
     were used, of which there were feeds_used. threads is 1 whatever was asked for: waiting is not work.
     per_inference includes the call from Python: a network of one ReLU takes 22,000 in all (AVX2, ONNX Runtime 1.32).

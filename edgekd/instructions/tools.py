@@ -8,6 +8,7 @@ own counter, which most virtual machines do not have.
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,19 +80,25 @@ def prefix(method: Method, folder: Path) -> list[str]:
     ]
 
 
-def total(method: Method, folder: Path) -> int:
-    """The instructions that a run counted in its first thread.
+def total(method: Method, folder: Path, *, blocks: int) -> int:
+    """The instructions of a run in its first thread; with callgrind the median of its blocks, times their number.
 
     Raises:
         EnvironmentFault: the tool wrote none.
     """
-    name = "perf" if method == "perf" else "out-01"
-    text = _text(folder / name)
-    found = perf_total(text) if method == "perf" else callgrind_total(text)
+    if method == "perf":
+        return _known(method, perf_total(_text(folder / "perf")), folder / "perf")
+    # A dump is out.K, and out.K-01 for the first thread.
+    files = [folder / f"out.{i + 1}-01" for i in range(blocks)]
+    counts = [_known(method, callgrind_total(_text(file)), file) for file in files]
+    return round(statistics.median(counts) * blocks)
+
+
+def _known(method: Method, found: int | None, file: Path) -> int:
     if not found:
         raise EnvironmentFault(
-            f"{method} counted no instructions: {text.strip()[-300:] or _text(folder / 'log').strip()[-300:]!r}; "
-            "expected a number; try another version of it"
+            f"{method} counted no instructions ({file.name}: {_text(file).strip()[-300:] or 'empty'}); expected a "
+            "number: try another version of it"
         )
     return found
 

@@ -17,9 +17,6 @@ from edgekd.errors import BadInputError, EdgekdError, EnvironmentFault, ExitCode
 from edgekd.machine import peak_rss_bytes
 from edgekd.session import SessionOptions, create_session, first_line, import_onnxruntime, native_errors
 
-DISTINCT = 8
-"""Different inputs that are tried for one and the same answer."""
-
 PRIMED_FROM = 5
 """A block of at least so many inferences begins with one that is not timed: the other session's data is in the caches,
 and in a block of ten it would be the 90th percentile. A slow network fills its caches anew every time anyway."""
@@ -57,23 +54,30 @@ class Sessions:
         started = time.perf_counter_ns()
         session = create_session(path, options)
         loaded = time.perf_counter_ns()
-        inputs = self.feeds[name]
-        count = len(next(iter(inputs.values())))
-        batches = [{key: value[index] for key, value in inputs.items()} for index in range(count)]
-        self.open[name] = Session(run=lambda index: session.run(None, batches[index]), count=count)
-        try:
-            constant = _constant(self.open[name], batches)
-        except native_errors() as err:
-            raise BadInputError(
-                f"model {path}: ONNX Runtime cannot run it on {_shapes(batches[0])}: {first_line(err)}"
-            ) from err
+        batches = self._batches(name)
+        self.open[name] = Session(run=lambda index: session.run(None, batches[index]), count=len(batches))
         return {
             "load_ms": (loaded - started) / 1e6,
             "providers": session.get_providers(),
             "onnxruntime": str(ort.__version__),
-            "constant": constant,
-            "peak_rss_bytes": peak_rss_bytes(),
         }
+
+    def first(self, name: str, runs: int) -> dict[str, Any]:
+        """`runs` inferences that are not timed: whether they work, whether different inputs get the same outputs."""
+        batches = self._batches(name)
+        try:
+            constant = _constant(self.open[name], batches[:runs])
+        except native_errors() as err:
+            path = self.contestants[name]["path"]
+            raise BadInputError(
+                f"model {path}: ONNX Runtime cannot run it on {_shapes(batches[0])}: {first_line(err)}"
+            ) from err
+        return {"constant": constant, "peak_rss_bytes": peak_rss_bytes()}
+
+    def _batches(self, name: str) -> list[dict[str, npt.NDArray[Any]]]:
+        inputs = self.feeds[name]
+        count = len(next(iter(inputs.values())))
+        return [{key: value[index] for key, value in inputs.items()} for index in range(count)]
 
     def block(self, name: str, runs: int) -> dict[str, Any]:
         """Nanoseconds of each of `runs` inferences, and the processor time of all of them, over all threads."""
@@ -101,14 +105,17 @@ def main() -> int:
         request = json.loads(incoming.readline())
         sessions = Sessions(contestants=request["contestants"], feeds=_read_feeds(request["feeds"], incoming))
         _limit_memory(request["memory_bytes"])
-        _say({name: sessions.load(name) for name in sessions.contestants})
         gc.collect()
         gc.freeze()
         gc.disable()
         for line in incoming:
-            asked = json.loads(line)
-            answer = sessions.block(asked["block"], asked["runs"]) if "block" in asked else sessions.load(asked["open"])
-            _say(answer)
+            match json.loads(line):
+                case {"open": name}:
+                    _say(sessions.load(name))
+                case {"first": name, "runs": runs}:
+                    _say(sessions.first(name, runs))
+                case {"block": name, "runs": runs}:
+                    _say(sessions.block(name, runs))
     except EdgekdError as err:
         print(err, file=sys.stderr)
         return int(err.exit_code)
@@ -139,7 +146,7 @@ def _read_feeds(
 def _constant(session: Session, batches: list[dict[str, npt.NDArray[Any]]]) -> bool | None:
     """Whether different inputs all get the very same outputs; None where there are no two different inputs."""
     answers: dict[bytes, bytes] = {}
-    for index, batch in enumerate(batches[:DISTINCT]):
+    for index, batch in enumerate(batches):
         outputs = session.run(index)
         key = hashlib.sha256(b"".join(value.tobytes() for value in batch.values())).digest()
         answers[key] = hashlib.sha256(b"".join(_plain(value).tobytes() for value in outputs)).digest()

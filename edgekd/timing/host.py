@@ -22,6 +22,9 @@ from edgekd.timing.feeds import Feeds
 TIMEOUT_SECONDS = 60.0
 """For one inference. The slowest networks that fit an edge device take a few seconds."""
 
+DISTINCT = 8
+"""Different inputs that are tried for one and the same answer."""
+
 SPIN_SECONDS = 0.03
 """How long idle threads may spin on, with room: 17 to 20 ms in ONNX Runtime 1.32."""
 
@@ -98,10 +101,8 @@ class Host:
         self._ready.register(self._pipes()[1], selectors.EVENT_READ)
         try:
             self._send(self._request())
-            wait = self.load_timeout_seconds + self.timeout_seconds
-            found = self._answer(self._paths(), wait)
-            self.opened = {name: Opened(**{**facts, "providers": tuple(facts["providers"])})
-                           for name, facts in found.items()}  # fmt: skip
+            for name in self.contestants:
+                self._open(name)
             self._check_memory()
             self._signal("SIGSTOP")
         except BaseException:
@@ -122,19 +123,16 @@ class Host:
     def block(self, name: str, runs: int) -> Block:
         """`runs` inferences of one session, timed each, on the next of its batches."""
         self._signal("SIGCONT")
-        self._send(json.dumps({"block": name, "runs": runs}).encode() + b"\n")
-        found = self._answer(str(self.contestants[name].path), self.timeout_seconds * (runs + 1))
+        found = self._ask(name, {"block": name, "runs": runs}, self.timeout_seconds * (runs + 1))
         self._signal("SIGSTOP")
         return Block(ns=tuple(found["ns"]), cpu_ns=found["cpu_ns"])
 
     def reopen(self, name: str) -> Opened:
         """Open a session anew, which puts its memory elsewhere; it begins with its first batch again."""
         self._signal("SIGCONT")
-        self._send(json.dumps({"open": name}).encode() + b"\n")
-        found = self._answer(str(self.contestants[name].path), self.load_timeout_seconds)
+        opened = self._open(name)
         self._signal("SIGSTOP")
-        self.opened[name] = Opened(**{**found, "providers": tuple(found["providers"])})
-        return self.opened[name]
+        return opened
 
     def close(self) -> None:
         """End the process."""
@@ -146,6 +144,18 @@ class Host:
                 pipe.close()
             except BrokenPipeError:
                 continue
+
+    def _open(self, name: str) -> Opened:
+        """Load it, then try one inference before several: what hangs is known after one time-out."""
+        loaded = self._ask(name, {"open": name}, self.load_timeout_seconds)
+        self._ask(name, {"first": name, "runs": 1}, self.timeout_seconds)
+        tried = self._ask(name, {"first": name, "runs": DISTINCT}, self.timeout_seconds * DISTINCT)
+        self.opened[name] = Opened(**{**loaded, **tried, "providers": tuple(loaded["providers"])})
+        return self.opened[name]
+
+    def _ask(self, name: str, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        self._send(json.dumps(message).encode() + b"\n")
+        return self._answer(str(self.contestants[name].path), seconds)
 
     def _signal(self, name: str) -> None:
         """Stop the process between its blocks, or let it go on, where its threads would spin on after an inference.

@@ -190,8 +190,8 @@ def test_instructions_may_be_counted_on_another_machine_with_the_same_kernels(tm
     newer = replace(other, packages={"onnxruntime": "1.33.0"})
     refused(tmp_path, counted(machine=newer), counted(), "onnxruntime is '1.33.0'")
     refused(tmp_path, counted(isa="avx512_vnni"), counted(), "different instruction sets")
-    refused(tmp_path, counted(method="perf"), counted(), "another method")
-    refused(tmp_path, counted(feeds="00" * 32), counted(), "another inputs")
+    refused(tmp_path, counted(method="perf"), counted(), "different methods")
+    refused(tmp_path, counted(feeds="00" * 32), counted(), "different inputs")
     refused(tmp_path, counted(options={"session_config": {"a": "1"}}), counted(), "session_config is")
     refused(tmp_path, counted(), counted(), "--normalise is for times", normalise=True)
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -200,17 +199,10 @@ def test_an_unwritable_result_is_told_after_the_verdict_was_shown(
     assert "PASS fast" in answer.out
 
 
-@pytest.mark.slow
-def test_a_network_that_hangs_ends_the_command_with_4(tmp_path: Path) -> None:
+def test_a_network_that_hangs_ends_the_command_with_4(edgekd: Edgekd, tmp_path: Path) -> None:
     path = odd_nets.endless(tmp_path / "endless.onnx")
-    script = (
-        "import sys; from edgekd.timing import host; host.LOAD_TIMEOUT_SECONDS = 2.0; from edgekd.cli.app import main\n"
-        f"sys.argv = ['edgekd', 'latency', {str(path)!r}, '--timeout', '1']; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script], check=False, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert done.returncode == 4 and "the network hangs" in done.stderr
+    answer = edgekd("latency", path, "--timeout", "1")
+    assert answer.code == 4 and "the network hangs" in answer.err
 
 
 @pytest.mark.slow
