@@ -1,6 +1,9 @@
 """What several test files share: small synthetic pictures, and a fixed number of threads."""
 
 import json
+import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
@@ -105,6 +108,22 @@ def image_folder(tmp_path: Path, draw: Draw) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")
     return folder
+
+
+VALGRIND_SECONDS = 60.0
+"""In which valgrind has to import onnxruntime; on two idle cores it takes five."""
+
+
+@pytest.fixture(scope="session")
+def valgrind() -> None:
+    """Skips what runs under valgrind where there is none, or one so slow that the tests would take hours."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or shutil.which("valgrind") is None:
+        pytest.skip("needs valgrind on x86-64")
+    line = ["valgrind", "--tool=none", "--quiet", sys.executable, "-c", "import onnxruntime"]
+    try:
+        subprocess.run(line, capture_output=True, timeout=VALGRIND_SECONDS, check=True)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"valgrind takes over {VALGRIND_SECONDS:.0f} s to import onnxruntime here")
 
 
 MakeNet = Callable[..., Path]

@@ -193,6 +193,7 @@ def test_the_action_passes_a_file_that_does_a_sixth_of_the_work(job: Job) -> Non
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.usefixtures("valgrind")
 def test_the_action_counts_instructions(job: Job) -> None:
     done = job.action(model=HEAD, base=BASE, metric="instructions")
     assert done.returncode == 1, done.stdout + done.stderr

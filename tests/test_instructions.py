@@ -243,10 +243,7 @@ def test_a_child_that_is_not_under_valgrind_says_so(tools: Path, tmp_path: Path)
         count(dense(tmp_path / "net.onnx", 1), batches(), OPTIONS)
 
 
-needs_valgrind = pytest.mark.skipif(
-    platform.machine().lower() not in X86_MACHINES or shutil.which("valgrind") is None,
-    reason="needs valgrind on x86-64",
-)
+needs_valgrind = pytest.mark.usefixtures("valgrind")
 
 
 @pytest.mark.slow

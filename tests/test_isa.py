@@ -1,7 +1,5 @@
 """Runs in fresh processes, on this machine's instruction set and (slow) under valgrind, which hides AVX-512."""
 
-import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,6 @@ from edgekd.data.dataset import Dataset
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.isa import Outputs, agreement, compare, output_step, run_on
 from edgekd.isa.child import visible_isa
-from edgekd.machine import X86_MACHINES
 from edgekd.progress import Progress
 from edgekd.quantize.portable.pairs import PAIR_MAX, safe_ranges
 from edgekd.quantize.portable.saturation import layers, observed
@@ -141,10 +138,7 @@ def test_the_output_step_is_the_last_scale(tmp_path: Path, pixel_net: Path) -> N
     assert output_step(path) == 127.0 * CHANNELS * 16
 
 
-needs_valgrind = pytest.mark.skipif(
-    platform.machine().lower() not in X86_MACHINES or shutil.which("valgrind") is None,
-    reason="needs valgrind on x86-64",
-)
+needs_valgrind = pytest.mark.usefixtures("valgrind")
 
 
 def heavy(*shape: int) -> npt.NDArray[np.int8]:
