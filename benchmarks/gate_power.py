@@ -9,6 +9,7 @@ A line of JSON is written for each comparison, so that a run that was stopped go
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -124,6 +125,7 @@ def once(case: str, base: Path, slower: Path, seed: int, load: int) -> dict[str,
     return {
         "case": case,
         "load": load,
+        "load_average": os.getloadavg()[0],
         "verdict": found["gate"]["verdict"],
         "seconds": seconds,
         "cycles": numbers["cycles"],
