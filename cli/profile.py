@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.measure import BatchOption, MeasuredDataOption, ShapeOption
+from edgekd.cli.measure import BatchOption, MeasuredDataOption, ShapeOption, TimeoutOption
 from edgekd.cli.options import JsonOption, ModelArgument, SessionOption, TargetOption, file, parse_shapes
 
 MOST_NODES = 20
@@ -27,6 +27,7 @@ def profile(
     measure_peaks: Annotated[
         bool, typer.Option("--measure-peaks", help="Measure this machine's peaks again; else they come from the cache.")
     ] = False,
+    timeout: TimeoutOption = 60.0,
     html: Annotated[
         Path | None,
         typer.Option("--html", parser=file, metavar="<path>", help="Write charts and tables here.", show_default=False),
@@ -50,6 +51,7 @@ def profile(
             session=session,
             runs=runs,
             measure_again=measure_peaks,
+            timeout_seconds=timeout,
             listener=listener,
         )
     if html is not None:

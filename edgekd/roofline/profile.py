@@ -1,7 +1,6 @@
 """A file on a target -> where the time of an inference goes, as one JSON-ready document."""
 
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,11 +18,11 @@ from edgekd.roofline.beside import beside
 from edgekd.roofline.judge import Placed, place
 from edgekd.roofline.peaks import Peaks, peaks_for
 from edgekd.roofline.work import shapes
-from edgekd.session import SessionOptions, chosen_options, first_line, native_errors, open_session
-from edgekd.timing import Feeds, feeds_for
+from edgekd.session import SessionOptions, chosen_options
+from edgekd.timing import Contestant, Feeds, Host, feeds_for, warm_up
 
 FORMAT = 1
-WARM_UP_RUNS = 3
+WARM_UP_SECONDS, TURNS = 1.0, 5
 
 FAR_APART = 1.5
 """An inference that takes so many times the sum of its kernels is not explained by them."""
@@ -40,18 +39,19 @@ def profile_file(
     session: Path | None = None,
     runs: int = 50,
     measure_again: bool = False,
+    timeout_seconds: float = 60.0,
     listener: Listener = silent,
 ) -> dict[str, Any]:
     """The profile of `model` on a target, with `base` beside it where one is given; {"edgekd_profile": 1, ...}.
 
     source: data as `edgekd validate` takes it; None feeds random numbers of a fixed seed, and "inputs" says so.
     input_shapes: of inputs with open sizes. session: a session.json in place of the target's options. measure_again:
-    the machine's peaks, though they are in the cache. There are no peaks, and no verdicts, for a provider other than
-    the CPU: its profile times launches.
+    the machine's peaks, though they are in the cache. timeout_seconds: for one inference. There are no peaks, and no
+    verdicts, for a provider other than the CPU: its profile times launches.
 
     Raises:
         BadInputError: a file, data or a shape that does not fit.
-        EnvironmentFault: the provider is not there or did not start.
+        EnvironmentFault: the provider is not there or did not start, or a file hangs or crashes ONNX Runtime.
     """
     if runs < 1:
         raise BadInputError(f"--runs {runs}: expected at least 1")
@@ -62,7 +62,7 @@ def profile_file(
     fed = {
         name: feeds_for(path, source=source, shapes=input_shapes, batch_size=batch_size) for name, path in paths.items()
     }
-    taken = _inference_ms({name: (path, fed[name][0]) for name, path in paths.items()}, options, runs)
+    taken = _inference_ms({name: (path, fed[name][0]) for name, path in paths.items()}, options, runs, timeout_seconds)
     ran = {}
     for index, (name, path) in enumerate(paths.items()):
         listener(Progress(stage="profile", done=index, total=len(paths), note=path.name))
@@ -105,25 +105,22 @@ def profile_file(
     }
 
 
-def _inference_ms(files: Mapping[str, tuple[Path, Feeds]], options: SessionOptions, runs: int) -> dict[str, float]:
+def _inference_ms(
+    files: Mapping[str, tuple[Path, Feeds]], options: SessionOptions, runs: int, timeout_seconds: float
+) -> dict[str, float]:
     """Name -> the median of an inference that nobody profiles: what the kernels' sum is to be compared with.
 
+    In a process of its own, before this one opens the files: a network that hangs or crashes ONNX Runtime ends there.
     The files take turns. That is no verdict on which is faster, which `edgekd compare` gives.
     """
-    sessions = {name: open_session(path, options) for name, (path, _) in files.items()}
+    contestants = {name: Contestant(path=path, options=options, feeds=feeds) for name, (path, feeds) in files.items()}
     samples: dict[str, list[int]] = {name: [] for name in files}
-    failures = native_errors()
-    for index in range(WARM_UP_RUNS + runs):
-        for name, (_, feeds) in files.items():
-            batch = {key: batches[index % len(batches)] for key, batches in feeds.items()}
-            started = time.perf_counter_ns()
-            try:
-                sessions[name].run(None, batch)
-            except failures as err:
-                shapes_ = ", ".join(f"{key} {value.shape}" for key, value in batch.items())
-                raise BadInputError(f"model {files[name][0]}: cannot run on {shapes_}: {first_line(err)}") from err
-            samples[name].append(time.perf_counter_ns() - started)
-    return {name: statistics.median(taken[WARM_UP_RUNS:]) / 1e6 for name, taken in samples.items()}
+    with Host(contestants, timeout_seconds=timeout_seconds) as host:
+        warm_up(dict.fromkeys(files, host), seconds=WARM_UP_SECONDS)
+        for _ in range(TURNS):
+            for name in files:
+                samples[name] += host.block(name, -(-runs // TURNS)).ns
+    return {name: statistics.median(found) / 1e6 for name, found in samples.items()}
 
 
 def _described(kernels: Kernels, inference_ms: float, peaks: Peaks | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from edgekd import environment, targets
 from edgekd.roofline import peaks_for
 from edgekd.session import options_for
 
+from ..timing import odd_nets  # noqa: TID252  tests are no package
 from .conftest import ENVIRONMENT, Edgekd, command, without_torch
 from .onnx_files import linear
 
@@ -170,3 +171,8 @@ def test_peaks_are_measured_once_within_seconds_and_then_kept(tmp_path: Path, mo
     assert json.loads(first.out)["peaks"] == json.loads(second.out)["peaks"]
     again = command("profile", model, "--runs", "2", "--json", "--measure-peaks")
     assert json.loads(again.out)["peaks"] != json.loads(first.out)["peaks"]
+
+
+def test_a_network_that_hangs_ends_the_profile_with_4(edgekd: Edgekd, tmp_path: Path) -> None:
+    answer = edgekd("profile", odd_nets.endless(tmp_path / "endless.onnx"), "--timeout", "1")
+    assert answer.code == 4 and "the network hangs" in answer.err
