@@ -162,8 +162,8 @@ def _conditions(latency: Mapping[str, Any]) -> str:
     )
 
 
-def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:
-    """Each check of the gate with value, interval and limit, then the verdict."""
+def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any], *, level: str = "95 %") -> None:
+    """Each check of the gate with value, interval of that level and limit, then the verdict."""
     rows = [
         [
             check["name"],
@@ -179,7 +179,7 @@ def verdict_table(gate: Mapping[str, Any], target: Mapping[str, Any]) -> None:
         for check in gate["checks"]
     ]
     if rows:
-        table(["check", "value", "95 % interval", "limit", "set by", "verdict", "note"], rows)
+        table(["check", "value", f"{level} interval", "limit", "set by", "verdict", "note"], rows)
     stdout.print()
     style = VERDICT_STYLE[gate["verdict"]]
     proxy = " (proxy: measured on this machine)" if target.get("proxy") else ""
@@ -204,7 +204,8 @@ def measured(found: Mapping[str, Any]) -> None:
         table(["file", "p50", "p90"], rows)
     stdout.print(_circumstances(found), style="dim", markup=False)
     stdout.print()
-    verdict_table(found["gate"], found["target"])
+    error = numbers.get("error")
+    verdict_table(found["gate"], found["target"], level="95 %" if error is None else f"{100 * (1 - 2 * error):.3g} %")
 
 
 def _circumstances(found: Mapping[str, Any]) -> str:

@@ -42,9 +42,11 @@ ShapeOption = Annotated[
     ),
 ]
 MaxSecondsOption = Annotated[
-    float, typer.Option(min=1.0, help="What is not clear by then is INCONCLUSIVE (exit code 3).")
+    float, typer.Option(min=1.0, max=86_400.0, help="What is not clear by then is INCONCLUSIVE (exit code 3).")
 ]
-TimeoutOption = Annotated[float, typer.Option(min=0.1, help="Seconds for one inference; then the process is ended.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, max=86_400.0, help="Seconds for one inference; then the process is ended.")
+]
 SessionOption = Annotated[
     Path | None,
     typer.Option("--session", help="A session.json, of a bundle or from `edgekd tune`.", show_default=False),
@@ -145,7 +147,10 @@ def latency(
     ] = None,
     max_seconds: MaxSecondsOption = 60.0,
     min_seconds: Annotated[
-        float, typer.Option(min=0.0, help="Measured even where it is clear before: the result may become a baseline.")
+        float,
+        typer.Option(
+            min=0.0, max=86_400.0, help="Measured even where it is clear before: the result may become a baseline."
+        ),
     ] = 3.0,
     batch_size: BatchOption = 1,
     shape: ShapeOption = None,
@@ -162,8 +167,13 @@ def latency(
     given = {"max_p50_ms": max_p50_ms, "max_p90_ms": max_p90_ms, "max_p99_ms": max_p99_ms}
     limits = {name: limit for name, limit in given.items() if limit is not None}
     for name, limit in limits.items():
-        if not 0 < limit < float("inf"):
-            raise BadInputError(f"--{name.replace('_', '-')} {limit:g}: expected milliseconds above 0")
+        _positive(name, limit, "milliseconds")
+    if max_instructions is not None:
+        _positive("max_instructions", max_instructions, "a number")
+    if min_seconds > max_seconds:
+        raise BadInputError(
+            f"--min-seconds {min_seconds:g} is more than --max-seconds {max_seconds:g}; lower one or raise the other"
+        )
     if (metric is Metric.time) == (max_instructions is not None) or (metric is Metric.instructions and limits):
         raise BadInputError(
             "a limit does not fit the metric: --metric time takes --max-p50-ms, --max-p90-ms and --max-p99-ms, "
@@ -192,6 +202,11 @@ def latency(
                 model, target=target, limits={"max_instructions": max_instructions}, how=how, listener=listener
             )
     return _answer(found, out, json_)
+
+
+def _positive(name: str, limit: float, what: str) -> None:
+    if not 0 < limit < float("inf"):
+        raise BadInputError(f"--{name.replace('_', '-')} {limit:g}: expected {what} above 0")
 
 
 def _accuracy(texts: list[str] | None) -> dict[str, float]:

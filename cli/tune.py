@@ -66,7 +66,6 @@ def tune(
     from edgekd import tune as tuning
     from edgekd.alone import alone
     from edgekd.bundle.manifest import to_json
-    from edgekd.files import write_atomic
 
     with alone() as disturbed, console.progress() as listener:
         if disturbed:
@@ -83,7 +82,7 @@ def tune(
             listener=listener,
         )
     if out is not None:
-        write_atomic(out, to_json(tuned.session))
+        _write(out, to_json(tuned.session))
     for warning in tuned.warnings:
         console.warn(warning)
     if json_:
@@ -91,6 +90,17 @@ def tune(
     else:
         _show(tuned, out)
     return 0
+
+
+def _write(out: Path, text: str) -> None:
+    from edgekd.errors import EnvironmentFault
+    from edgekd.files import write_atomic
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, text)
+    except OSError as err:
+        raise EnvironmentFault(f"cannot write {out}: {err.strerror}; choose another place with --out") from err
 
 
 def _show(tuned: "Tuned", out: Path | None) -> None:

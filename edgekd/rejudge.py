@@ -22,7 +22,14 @@ JUDGES: Mapping[tuple[str, str], tuple[Judge, tuple[str, ...]]] = {
 
 
 def rejudge(found: Mapping[str, Any], *, limits: Mapping[str, float] | None = None) -> Gate:
-    """The gate of a result, from its raw part.
+    """The gate of a result, from its raw part; arguments and errors as `remeasure`."""
+    return remeasure(found, limits=limits)[1]
+
+
+def remeasure(
+    found: Mapping[str, Any], *, limits: Mapping[str, float] | None = None
+) -> tuple[dict[str, float | None], Gate]:
+    """The measured numbers and the gate of a result, from its raw part.
 
     found: as `edgekd.result.read` gives it. limits: override the recorded ones of the same name, or add to them.
 
@@ -38,10 +45,10 @@ def rejudge(found: Mapping[str, Any], *, limits: Mapping[str, float] | None = No
     measured, gate = judge(found["raw"], limits=recorded, sources=sources)
     follows(found, measured, gate)
     if not limits:
-        return gate
+        return measured, gate
     given = {name: number(limits, name, known) for name in limits}
     sources |= dict.fromkeys(given, "given")
-    return judge(found["raw"], limits=recorded | given, sources=sources)[1]
+    return judge(found["raw"], limits=recorded | given, sources=sources)
 
 
 def judge_of(found: Mapping[str, Any]) -> tuple[Judge, tuple[str, ...]]:

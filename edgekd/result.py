@@ -37,6 +37,15 @@ PARTS: dict[str, type | tuple[type, ...]] = {
 }
 
 
+FIELDS: dict[str, dict[str, type]] = {
+    "model": {"path": str, "sha256": str, "size_bytes": int},
+    "base": {"path": str, "sha256": str, "size_bytes": int},
+    "target": {"name": str, "title": str, "proxy": bool, "sha256": str},
+    "conditions": {"inputs": str, "isa": str, "provider": str, "batch_size": int, "threads": int, "warnings": list},
+}
+"""What every reader of a result relies on."""
+
+
 def document(
     *,
     kind: str,
@@ -51,18 +60,19 @@ def document(
     measured: Mapping[str, Any],
     raw: Mapping[str, Any],
     gate: Mapping[str, Any],
+    name: str | None = None,
 ) -> dict[str, Any]:
     """A result, JSON-ready.
 
     model, base: as `file_facts`; target: as `target_facts`; raw: all that `measured` and `gate` follow from; gate: a
-    `Gate` as a mapping.
+    `Gate` as a mapping. name: in place of the model's own.
     """
-    name = Path(model["path"]).stem
+    stem = Path(model["path"]).stem
     made = {
         "edgekd_result": VERSION,
         "kind": kind,
         "metric": metric,
-        "name": name,
+        "name": name or stem,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "edgekd": __version__,
         "model": dict(model),
@@ -75,7 +85,7 @@ def document(
         "sources": dict(sources),
         "measured": dict(measured),
         "raw": dict(raw),
-        "gate": dict(gate) | {"variant": name},
+        "gate": dict(gate) | {"variant": stem},
     }
     plain: dict[str, Any] = json.loads(json.dumps(made))  # as it will be read again: lists, no tuples
     return plain | {"raw_sha256": seal(plain)}
@@ -93,8 +103,8 @@ def target_facts(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seal(result: Mapping[str, Any]) -> str:
-    """SHA-256 over all that a verdict rests on: the raw samples, the files, the target, the conditions, the limits."""
-    rests_on = ("kind", "metric", "model", "base", "target", "fingerprint", "conditions", "limits", "sources", "raw")
+    """SHA-256 over all but what is made of the rest again: the measured numbers and the gate."""
+    rests_on = [name for name in PARTS if name not in ("measured", "raw_sha256", "gate")]
     return strict_json.digest([result.get(name) for name in rests_on])
 
 
@@ -136,9 +146,12 @@ def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
     for name, kind in PARTS.items():
         if not isinstance(found.get(name, ...), kind):
             raise BadInputError(f"result {path}: '{name}' is missing or of another type; was it edited? Measure again")
-    for name in ("model", "base"):
-        if found[name] is not None and not isinstance(found[name].get("sha256"), str):
-            raise BadInputError(f"result {path}: '{name}' has no sha256; was it edited? Measure again")
+    for name in ("model", "base", "target", "conditions"):
+        for key, kind in FIELDS[name].items():
+            if found[name] is not None and not _is(found[name].get(key), kind):
+                raise BadInputError(
+                    f"result {path}: {name}.{key} is missing or of another type; was it edited? Measure again"
+                )
     if found["raw_sha256"] != seal(found):
         raise BadInputError(
             f"result {path}: its raw samples, files, target or limits are not those that were measured (the hash does "
@@ -147,8 +160,14 @@ def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
 def belongs(found: Mapping[str, Any], *, model: Path | None = None, target: Mapping[str, Any] | None = None) -> None:
     """Raise BadInputError unless the result is of that file and of that target."""
+    if model is not None and not model.is_file():
+        raise BadInputError(f"model {model}: no such file; expected the one that was measured")
     if model is not None and (sha := sha256(model)) != found["model"]["sha256"]:
         raise BadInputError(
             f"the result is of {found['model']['path']} ({found['model']['sha256'][:12]}), not of {model} "

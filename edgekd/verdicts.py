@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgekd import alone, budget, compete, environment, gate, prepare, result, session, targets, versus
+from edgekd.baseline.unpaired import NORMALISED_FLOOR, OTHER_MACHINE_FLOOR
 from edgekd.environment import Environment
 from edgekd.errors import BadInputError
 from edgekd.instructions import Instructions, count
 from edgekd.progress import Listener, silent
-from edgekd.rejudge import judge_of
+from edgekd.rejudge import judge_of, rejudge
 from edgekd.session import SessionOptions
 from edgekd.statistics import DESIGNED_ERROR
 from edgekd.targets import Target
-from edgekd.timing import Contestant, Cycle, Host, feeds_for, inputs_of
+from edgekd.timing import Contestant, Cycle, Host, digest, feeds_for, inputs_of
 
 METHOD = (
     "quantiles over interleaved ABBA cycles, intervals by a bootstrap of whole cycles (Künsch 1989), the error spent "
@@ -98,13 +99,13 @@ def time_file(
     budgets = {k: v for k, v in case.profile.budgets.model_dump(exclude_none=True).items() if k in budget.LIMITS}
     merged, _ = gate.merge_limits(dict(limits), budgets)
     sources = {name: "given" if name in limits else "target" for name in merged}
-    other = None if normalise is None else result.read(normalise)
-    there = None if other is None else budget.reference_p50_ms(other)
+    other = None if normalise is None else _elsewhere(normalise, case)
+    there, floor = (None, 0.0) if other is None else (other.reference_ms, other.floor)
     with _watched(case) as warnings:
         timed = versus.time_both(
             case.contestants["new"],
             budget.reference(case.options),
-            decided=lambda cycles: budget.look(cycles, limits=merged, factor=_factor(there, cycles)),
+            decided=lambda cycles: budget.look(cycles, limits=merged, factor=_factor(there, cycles), floor=floor),
             max_seconds=how.max_seconds,
             min_seconds=how.min_seconds,
             isolate=how.isolate,
@@ -114,7 +115,7 @@ def time_file(
             stage="latency",
             listener=listener,
         )
-    raw = timed.raw() | {"factor": _factor(there, timed.cycles)}
+    raw = timed.raw() | {"factor": _factor(there, timed.cycles), "floor": floor}
     spread = budget.unsteady(raw)
     if spread is not None:
         warnings.append(
@@ -123,7 +124,7 @@ def time_file(
         )
     conditions = case.timing(timed, warnings)
     if other is not None:
-        conditions["normalised_to"] = {"fingerprint": other["fingerprint"], "cpu": other["environment"]["cpu_model"]}
+        conditions["normalised_to"] = {"fingerprint": other.fingerprint, "cpu": other.cpu, "floor": floor}
     return case.document(
         "latency", "time", base=budget.REFERENCE, limits=merged, sources=sources, raw=raw, conditions=conditions
     )
@@ -140,8 +141,9 @@ def compare_instructions(
         EdgekdError: as `compare_times`; EnvironmentFault too where neither valgrind nor perf can count.
     """
     case = _Case.of({"new": new, "base": base}, target, how)
+    works = _constant(case)
     counts = _counts(case, listener)
-    raw = {name: asdict(found) for name, found in counts.items()} | _constant(case) | _scored(case, limits, listener)
+    raw = {name: asdict(found) for name, found in counts.items()} | works | _scored(case, limits, listener)
     return case.document(
         "compare", "instructions", base=base, limits=limits, raw=raw, conditions=case.counting(counts["new"])
     )
@@ -152,8 +154,9 @@ def count_file(
 ) -> dict[str, Any]:
     """The result of counting the instructions of one inference. limits: max_instructions. Raises as the others."""
     case = _Case.of({"new": model}, target, how)
+    works = _constant(case)
     counts = _counts(case, listener)
-    raw = {"new": asdict(counts["new"])} | _constant(case)
+    raw = {"new": asdict(counts["new"])} | works
     return case.document(
         "latency", "instructions", base=None, limits=limits, raw=raw, conditions=case.counting(counts["new"])
     )
@@ -190,7 +193,7 @@ class _Case:
     def timing(self, timed: versus.Timed, warnings: Sequence[str]) -> dict[str, Any]:
         """Under which conditions times hold."""
         return {
-            **self._common(),
+            **self.common(),
             "threads": self.options.threads,
             "spinning": self.options.spinning,
             "isolated": timed.isolated,
@@ -204,7 +207,7 @@ class _Case:
     def counting(self, found: Instructions) -> dict[str, Any]:
         """Under which conditions counts hold."""
         return {
-            **self._common(),
+            **self.common(),
             "threads": found.threads,
             "spinning": False,
             "isolated": True,
@@ -215,7 +218,8 @@ class _Case:
             "warnings": [],
         }
 
-    def _common(self) -> dict[str, Any]:
+    def common(self) -> dict[str, Any]:
+        """What holds for times and for counts."""
         batch = next(iter(next(iter(self.contestants.values())).feeds.values())).shape[1:2]
         return {
             "threads_requested": self.options.threads_requested,
@@ -223,6 +227,7 @@ class _Case:
             "options": self.options.as_dict(),
             "batch_size": batch[0] if batch else 1,
             "inputs": self.origin,
+            "feeds": digest(self.contestants["new"].feeds),
         }
 
     def document(
@@ -275,6 +280,36 @@ def _watched(case: _Case) -> Iterator[list[str]]:
         yield ([disturbed] if disturbed else []) + [f"{fault.found}; {fault.fix}" for fault in known]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Elsewhere:
+    """Another machine. floor: by which share a time that is normalised to it may be wrong."""
+
+    reference_ms: float
+    floor: float
+    fingerprint: str
+    cpu: str
+
+
+def _elsewhere(path: Path, case: _Case) -> _Elsewhere:
+    """The machine of a stored result, which is judged again first: what it says of itself is not believed."""
+    found = result.read(path)
+    rejudge(found)
+    packages = case.machine.packages
+    onnxruntime = packages.get("onnxruntime", packages.get("onnxruntime-gpu"))
+    here = {
+        "target": result.target_facts(case.profile.model_dump(mode="json")),
+        "conditions": case.common() | {"isa": case.machine.isa, "onnxruntime": onnxruntime},
+    }
+    machine = found["environment"]
+    same = all(machine.get(name) == getattr(case.machine, name) for name in ("cpu_model", "cores_granted"))
+    return _Elsewhere(
+        reference_ms=budget.there_ms(found, here),
+        floor=NORMALISED_FLOOR if same else OTHER_MACHINE_FLOOR,
+        fingerprint=found["fingerprint"],
+        cpu=str(machine.get("cpu_model")),
+    )
+
+
 def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:
     """What times are multiplied with: the reference's time on the other machine over its time here; 1 without one."""
     if there is None:
@@ -312,6 +347,14 @@ def _counts(case: _Case, listener: Listener) -> dict[str, Instructions]:
 
 
 def _constant(case: _Case) -> dict[str, Any]:
-    """Whether the file gives one output to all inputs: a network that is broken needs few instructions, too."""
-    with Host({"new": case.contestants["new"]}, timeout_seconds=case.how.timeout_seconds) as host:
-        return {"constant": {"new": host.opened["new"].constant}}
+    """Which files give one output to all inputs: a network that is broken needs few instructions, too.
+
+    It comes before counting, so that one that hangs or crashes is known by now, and not under valgrind.
+    """
+    found = {}
+    for name, contestant in case.contestants.items():
+        with Host(
+            {name: contestant}, timeout_seconds=case.how.timeout_seconds, memory_bytes=case.profile.memory_bytes
+        ) as host:
+            found[name] = host.opened[name].constant
+    return {"constant": found}

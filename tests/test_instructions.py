@@ -17,11 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.instructions import Instructions, compare_counts, count, interval
 from edgekd.instructions.child import planned
-from edgekd.instructions.count import alone, difference, digest
+from edgekd.instructions.count import alone, difference
 from edgekd.instructions.tools import callgrind_total, choose, last_words, perf_total, total
 from edgekd.machine import X86_MACHINES
 from edgekd.progress import Progress
 from edgekd.session import SessionOptions
+from edgekd.timing import digest
 
 OPTIONS = SessionOptions()
 

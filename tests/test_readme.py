@@ -23,7 +23,7 @@ def commands() -> list[str]:
     """The lines of the README's shell and YAML blocks that call edgekd."""
     blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    lines = [line.removeprefix("- run: ").removesuffix(" || true") for line in lines]
+    lines = [line.removeprefix("- run: ") for line in lines]
     return [line for line in lines if line.startswith("edgekd ") and line not in RUN_ELSEWHERE]
 
 

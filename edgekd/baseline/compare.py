@@ -63,8 +63,9 @@ def compare(
     sources = {limit: "given" if limit in given else "edgekd" for limit in known}
     raw = _raw(new, base, normalise=normalise)
     measured, gate = judge(raw, limits=holding, sources=sources)
-    made = result.document(
+    return result.document(
         kind=KIND,
+        name=key.name,
         metric=new.metric,
         model=_file(new),
         base=_file(base),
@@ -77,7 +78,6 @@ def compare(
         raw=raw,
         gate=asdict(gate),
     )
-    return made | {"name": key.name}
 
 
 def _check_works(document: Document) -> None:

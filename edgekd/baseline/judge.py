@@ -51,7 +51,8 @@ def judge_instructions(raw: Mapping[str, Any], *, limits: Limits, sources: Sourc
         "ratio_instructions_low": ratio.low,
         "ratio_instructions_high": ratio.high,
     }
-    return measured, conclude(_checks(measured, limits, sources, {"max_regression": "instructions"}))
+    checks = _checks(measured, limits, sources, {"max_regression": "instructions"})
+    return measured, conclude([*checks, *constant_output(side(raw, "new"), "new")])
 
 
 def judge_report(raw: Mapping[str, Any], *, limits: Limits, sources: Sources) -> tuple[Measured, Gate]:
@@ -62,7 +63,8 @@ def judge_report(raw: Mapping[str, Any], *, limits: Limits, sources: Sources) ->
     if new.get("samples_ns") and base.get("samples_ns"):
         sessions = [Session(model=_rounds(found["samples_ns"])) for found in (new, base)]
         measured |= _ratios(*sessions, floor=_floor(raw, None))
-    counted = {"max_top1_drop": "top1_drop"} if new.get("n") or base.get("n") else {}  # else none has labels
+    labelled, asked = new.get("n") or base.get("n"), sources.get("max_top1_drop") == "given"
+    counted = {"max_top1_drop": "top1_drop"} if labelled or asked else {}
     if new.get("n") and base.get("n"):
         measured |= _drop(new, base)
     checks = _checks(measured, limits, sources, {"max_regression": "p50", "max_size_regression": "size"} | counted)

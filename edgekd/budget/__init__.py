@@ -4,6 +4,6 @@
 """
 
 from edgekd.budget.judge import LIMITS, judge, look, unsteady
-from edgekd.budget.reference import REFERENCE, reference, reference_p50_ms
+from edgekd.budget.reference import REFERENCE, reference, there_ms
 
-__all__ = ["LIMITS", "REFERENCE", "judge", "look", "reference", "reference_p50_ms", "unsteady"]
+__all__ = ["LIMITS", "REFERENCE", "judge", "look", "reference", "there_ms", "unsteady"]

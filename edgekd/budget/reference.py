@@ -1,14 +1,20 @@
 """The reference workload: a fixed small network that is timed beside every other one."""
 
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekd.errors import BadInputError
 from edgekd.session import SessionOptions
+from edgekd.statistics import NS_PER_MS
 from edgekd.timing import Contestant, feeds_for
+from edgekd.versus.judge import checked_cycles
 
 REFERENCE = Path(__file__).with_name("reference.onnx")
+CONDITIONS = ("isa", "onnxruntime", "provider", "options", "batch_size")
+"""What has to be the same on both machines."""
+
 REFERENCE_SHA256 = "44b46f8d884be9aca9bfb3d6c0a10a061857dd221fd69d9862d7ab43a74096f0"
 
 
@@ -18,17 +24,31 @@ def reference(options: SessionOptions) -> Contestant:
     return Contestant(path=REFERENCE, options=options, feeds=feeds)
 
 
-def reference_p50_ms(result: Mapping[str, Any]) -> float:
-    """The reference's median on the machine of a stored result of `edgekd latency`.
+def there_ms(found: Mapping[str, Any], here: Mapping[str, Any]) -> float:
+    """The reference's median on the machine of a stored result of `edgekd latency`, milliseconds, from its samples.
+
+    here: what a result of this measurement would say of `target`, and of its `conditions` in CONDITIONS.
 
     Raises:
-        BadInputError: the result is of another kind, or was measured beside another reference.
+        BadInputError: the result is of another kind, target or conditions, or was measured beside another reference.
     """
-    value = result["measured"].get("reference_p50_ms")
-    if result["kind"] != "latency" or result["metric"] != "time" or not isinstance(value, float) or value <= 0:
+    if found["kind"] != "latency" or found["metric"] != "time" or found["base"] is None:
         raise BadInputError("to normalise takes a result of `edgekd latency` from the other machine; this is none")
-    if result["base"] is None or result["base"]["sha256"] != REFERENCE_SHA256:
+    if found["base"]["sha256"] != REFERENCE_SHA256:
         raise BadInputError(
             "the result was measured beside another reference workload, by another version of edgekd; measure it again"
         )
-    return value
+    if found["target"] != here["target"]:
+        raise BadInputError(
+            f"the result is of target {found['target'].get('name')}, not of {here['target']['name']} as it is here; "
+            "measure it there for this one"
+        )
+    for name in CONDITIONS:
+        theirs, ours = found["conditions"].get(name), here["conditions"].get(name)
+        if theirs != ours:
+            raise BadInputError(
+                f"{name} is {theirs!r} in the result of the other machine, {ours!r} here; expected the same: the "
+                "reference tells how fast a machine is, not what other kernels or options gain"
+            )
+    cycles = checked_cycles(found["raw"])
+    return float(statistics.median(ns for cycle in cycles for ns in cycle["base"])) / NS_PER_MS

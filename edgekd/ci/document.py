@@ -77,8 +77,9 @@ def _is_result(path: Path) -> bool:
 def _result(path: Path) -> Document:
     content = results.read(path)
     with _named(path):
-        gate = rejudge.rejudge(content)
-    return Document(path=path, kind=content["kind"], content=content | {"gate": _as_dict(gate, content["name"])})
+        measured, gate = rejudge.remeasure(content)
+    told = content | {"measured": measured, "gate": _as_dict(gate, content["name"])}
+    return Document(path=path, kind=content["kind"], content=told)
 
 
 def _report(path: Path) -> Document:

@@ -107,6 +107,6 @@ def _of(document: Document, *, subject: str) -> Iterator[_Reading]:
 def _numbers(document: Document) -> dict[str, Any]:
     """The flat numbers of a result, or those of the variant that a report's gate judged."""
     if document.kind != "run":
-        return {"size_bytes": document.content["model"]["size_bytes"], **document.content["measured"]}
+        return {**document.content["measured"], "size_bytes": document.content["model"]["size_bytes"]}
     variant = chosen(document.content) or {}
     return {"size_bytes": variant.get("size_bytes"), **(variant.get("latency") or {})}

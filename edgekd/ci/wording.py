@@ -83,7 +83,8 @@ def _compared(document: Document) -> str:
         return f"{new} could not be compared with {base}{beside}"
     said = _difference(value, str(checks[index]["metric"]))
     at = " at p90" if checks[index]["metric"] == "ratio_p90" else ""
-    span = _span(number(checks[index], "low"), number(checks[index], "high"))
+    error = number(document.content["measured"], "error")
+    span = _span(number(checks[index], "low"), number(checks[index], "high"), 0.95 if error is None else 1 - 2 * error)
     return f"{new} {said} {base}{at}{span}, limit {rows[index].limit.removeprefix('≤ ')}{beside}"
 
 
@@ -93,10 +94,10 @@ def _difference(ratio: float, metric: str) -> str:
     return f"{verb} {same}" if size.startswith("0.0") else f"{verb} {size} {less if ratio < 1 else more}"
 
 
-def _span(low: float | None, high: float | None) -> str:
+def _span(low: float | None, high: float | None, level: float) -> str:
     if low is None or high is None or low == high:
         return ""
-    return f" (95{NBSP}% interval {change(low).removesuffix(f'{NBSP}%')} to {change(high)})"
+    return f" ({100 * level:.3g}{NBSP}% interval {change(low).removesuffix(f'{NBSP}%')} to {change(high)})"
 
 
 def _budgeted(document: Document) -> str:

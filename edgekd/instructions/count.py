@@ -1,6 +1,5 @@
 """A file's instructions per inference: a run of N inferences, a run of 2N, and the difference over N."""
 
-import hashlib
 import json
 import os
 import signal
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EnvironmentFault, ExitCode
 from edgekd.instructions.result import Instructions
 from edgekd.instructions.tools import Method, choose, last_words, prefix, total, version
 from edgekd.progress import Listener, Progress, silent
 from edgekd.session import SessionOptions, check_file
-
-Feeds = Mapping[str, npt.NDArray[Any]]
+from edgekd.timing import Feeds, digest
 
 MIN_RUNS = 5
 
@@ -120,15 +117,6 @@ def difference(counts: tuple[int, int], runs: int) -> float:
             "more: what counts here does not count inferences. Use the other method, or more runs"
         )
     return (counts[1] - counts[0]) / runs
-
-
-def digest(feeds: Feeds) -> str:
-    """SHA-256 of the inputs' types, shapes and values in order; not of their names, which two files may not share."""
-    made = hashlib.sha256()
-    for values in feeds.values():
-        made.update(f"{values.dtype.name} {values.shape};".encode())
-        made.update(np.ascontiguousarray(values).tobytes())
-    return made.hexdigest()
 
 
 def alone(options: SessionOptions) -> SessionOptions:

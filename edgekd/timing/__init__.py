@@ -4,8 +4,8 @@
 the order of the blocks. `edgekd.latency` is the other way to time: rounds of fresh processes, for load time and memory.
 """
 
-from edgekd.timing.cycles import Cycle, blocks_of, cycles, warm_up
-from edgekd.timing.feeds import Feeds, Input, feeds_for, inputs_of
+from edgekd.timing.cycles import Cycle, blocks_of, one_cycle, warm_up
+from edgekd.timing.feeds import Feeds, Input, digest, feeds_for, inputs_of
 from edgekd.timing.host import Block, Contestant, Host, Opened
 
 __all__ = [
@@ -17,8 +17,9 @@ __all__ = [
     "Input",
     "Opened",
     "blocks_of",
-    "cycles",
+    "digest",
     "feeds_for",
     "inputs_of",
+    "one_cycle",
     "warm_up",
 ]

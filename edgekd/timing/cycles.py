@@ -1,9 +1,8 @@
-"""The order of the blocks: new, base, base, new, or the other way round, so that drift meets both alike."""
+"""Blocks that take turns, new, base, base, new or the other way round, and how long they are."""
 
-import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekd.timing.host import Block, Host
@@ -56,17 +55,14 @@ def blocks_of(median_ns: float) -> int:
     return max(1, min(MOST_RUNS, round(BLOCK_MS * 1e6 / max(median_ns, 1.0))))
 
 
-def cycles(hosts: Mapping[str, Host], new: str, base: str, *, runs: Mapping[str, int], seed: int) -> Iterator[Cycle]:
-    """Cycles without end: each is ABBA or BAAB, by a coin, so that nothing periodic falls in step with it.
+def one_cycle(hosts: Mapping[str, Host], new: str, base: str, *, runs: Mapping[str, int], first: bool) -> Cycle:
+    """ABBA, or BAAB where `first` is false: what drifts in a straight line meets both alike.
 
     hosts: session name -> the process that holds it; new, base: the two names; runs: inferences a block.
     """
-    coin = random.Random(seed)
-    while True:
-        first = coin.random() < 0.5
-        order = (new, base, base, new) if first else (base, new, new, base)
-        blocks: dict[str, list[Block]] = {new: [], base: []}
-        for name in order:
-            blocks[name].append(hosts[name].block(name, runs[name]))
-        new_ns, base_ns = (tuple(ns for block in blocks[name] for ns in block.ns) for name in (new, base))
-        yield Cycle(new=new_ns, base=base_ns, first=first)
+    order = (new, base, base, new) if first else (base, new, new, base)
+    blocks: dict[str, list[Block]] = {new: [], base: []}
+    for name in order:
+        blocks[name].append(hosts[name].block(name, runs[name]))
+    new_ns, base_ns = (tuple(ns for block in blocks[name] for ns in block.ns) for name in (new, base))
+    return Cycle(new=new_ns, base=base_ns, first=first)

@@ -70,7 +70,8 @@ class Host:
     Args:
         contestants: name -> session; all are opened when the `with` begins, in this order.
         timeout_seconds: for one inference; then the process is ended.
-        memory_bytes: what the sessions together may take, None without a limit.
+        memory_bytes: what each session may take, None without a limit. Several in one process may take it together as
+            often as there are sessions; a single one's process is looked at, too.
 
     Raises, from every method:
         BadInputError: a file cannot be loaded or run.
@@ -87,6 +88,7 @@ class Host:
         self.contestants, self.timeout_seconds, self.memory_bytes = contestants, timeout_seconds, memory_bytes
         self.load_timeout_seconds = LOAD_TIMEOUT_SECONDS
         self.opened: dict[str, Opened] = {}
+        self._slowest: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile()
@@ -123,7 +125,8 @@ class Host:
     def block(self, name: str, runs: int) -> Block:
         """`runs` inferences of one session, timed each, on the next of its batches."""
         self._signal("SIGCONT")
-        found = self._ask(name, {"block": name, "runs": runs}, self.timeout_seconds * (runs + 1))
+        found = self._ask(name, {"block": name, "runs": runs}, self._patience(name, runs))
+        self._slowest[name] = max(found["ns"])
         self._signal("SIGSTOP")
         return Block(ns=tuple(found["ns"]), cpu_ns=found["cpu_ns"])
 
@@ -144,6 +147,12 @@ class Host:
                 pipe.close()
             except BrokenPipeError:
                 continue
+
+    def _patience(self, name: str, runs: int) -> float:
+        """Seconds for a block: one inference may take the time-out, the others ten times what they took before."""
+        if name not in self._slowest:
+            return self.timeout_seconds * (runs + 1)
+        return self.timeout_seconds + runs * min(self.timeout_seconds, 10 * self._slowest[name] / 1e9)
 
     def _open(self, name: str) -> Opened:
         """Load it, then try one inference before several: what hangs is known after one time-out."""
@@ -189,7 +198,7 @@ class Host:
                 name: {key: (value.dtype.name, value.shape) for key, value in inputs.items()}
                 for name, inputs in arrays.items()
             },
-            "memory_bytes": self.memory_bytes,
+            "memory_bytes": self.memory_bytes and self.memory_bytes * len(self.contestants),
         }
         body = b"".join(value.tobytes() for inputs in arrays.values() for value in inputs.values())
         return json.dumps(header).encode() + b"\n" + body
@@ -239,6 +248,8 @@ class Host:
 
     def _check_memory(self) -> None:
         """Files that are mapped, not allocated, count too."""
+        if len(self.contestants) > 1:
+            return
         taken = max((opened.peak_rss_bytes for opened in self.opened.values()), default=0)
         if self.memory_bytes is not None and taken > self.memory_bytes:
             raise EnvironmentFault(

@@ -96,7 +96,10 @@ def checked_cycles(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def constant_output(raw: Mapping[str, Any], name: str) -> tuple[Check, ...]:
     """A failed check where different inputs all got one and the same output: a network that is broken is fast, too."""
-    if not (raw.get("constant") or {}).get(name):
+    known = raw.get("constant")
+    if not isinstance(known, Mapping) or known.get(name) not in (True, False, None):
+        raise BadInputError("the result does not say whether outputs differ ('constant'); was it edited? Measure again")
+    if not known.get(name):
         return ()
     note = "different inputs all get the very same output: check weights and preprocessing"
     return (

@@ -80,7 +80,8 @@ def counted(
         tool="valgrind-3.19.0",
         onnxruntime=machine.packages["onnxruntime"],
     )
-    return _result("instructions", "resnet8", machine, {"new": asdict(found)}, conditions)
+    raw = {"new": asdict(found), "constant": {"new": False}}
+    return _result("instructions", "resnet8", machine, raw, conditions)
 
 
 def _result(
@@ -94,6 +95,7 @@ def _result(
         "options": {"session_config": {}},
         "batch_size": 1,
         "inputs": "random numbers",
+        "feeds": "fe" * 32,
         "isolated": False,
         "isa": machine.isa,
         "onnxruntime": machine.packages["onnxruntime"],

@@ -17,7 +17,7 @@ SOURCES = dict.fromkeys(budget.LIMITS, "given")
 def raw(blocks: list[list[float]], *, reference: float = 0.25, **more: Any) -> dict[str, Any]:
     """Cycles of so many milliseconds."""
     cycles = [{"new": [round(1e6 * ms) for ms in block], "base": [round(1e6 * reference)] * 8} for block in blocks]
-    return {"cycles": cycles, "factor": 1.0} | more
+    return {"cycles": cycles, "factor": 1.0, "constant": {"new": False}} | more
 
 
 def mixed(share_late: float, *, cycles: int = 40, seed: int = 0) -> list[list[float]]:
@@ -75,24 +75,45 @@ def test_the_reference_workload_is_the_very_file_that_baselines_were_measured_wi
     assert budget.REFERENCE.stat().st_size < 100_000
 
 
+HERE = {
+    "target": {"name": "t", "title": "T", "proxy": True, "sha256": "0"},
+    "conditions": {"isa": "avx2", "onnxruntime": "1.32", "provider": "CPU", "options": {"threads": 1}, "batch_size": 1},
+}
+THERE = HERE | {
+    "kind": "latency",
+    "metric": "time",
+    "base": result.file_facts(budget.REFERENCE),
+    "raw": raw(mixed(0.0), reference=0.5),
+}
+
+
+def test_the_reference_s_time_elsewhere_comes_from_its_samples() -> None:
+    assert budget.there_ms(THERE, HERE) == 0.5
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"kind": "compare"},
         {"metric": "instructions"},
-        {"measured": {}},
-        {"measured": {"reference_p50_ms": -1.0}},
         {"base": {"sha256": "0" * 64}},
         {"base": None},
+        {"target": {"name": "other"}},
+        {"conditions": HERE["conditions"] | {"isa": "avx512_vnni"}},
+        {"conditions": HERE["conditions"] | {"batch_size": 2}},
+        {"conditions": HERE["conditions"] | {"options": {"threads": 2}}},
+        {"raw": {"cycles": []}},
     ],
 )
-def test_only_a_latency_result_beside_the_same_reference_can_be_normalised_to(wrong: dict[str, Any]) -> None:
-    found = {
-        "kind": "latency",
-        "metric": "time",
-        "measured": {"reference_p50_ms": 0.25},
-        "base": result.file_facts(budget.REFERENCE),
-    }
-    assert budget.reference_p50_ms(found) == 0.25
+def test_only_a_like_result_beside_the_same_reference_can_be_normalised_to(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInputError):
-        budget.reference_p50_ms(found | wrong)
+        budget.there_ms(THERE | wrong, HERE)
+
+
+def test_what_another_machine_cannot_tell_exactly_has_to_be_clear_by_that_much() -> None:
+    """1 ms, known to 10 %: limits within a tenth of it decide nothing."""
+    verdicts = {
+        limit: budget.judge(raw(mixed(0.0), floor=0.1), limits={"max_p50_ms": limit}, sources=SOURCES)[1].verdict
+        for limit in (0.85, 0.95, 1.05, 1.15)
+    }
+    assert verdicts == {0.85: "fail", 0.95: "inconclusive", 1.05: "inconclusive", 1.15: "pass"}

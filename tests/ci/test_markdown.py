@@ -49,15 +49,15 @@ def with_check(**changed: Any) -> dict[str, Any]:
     [
         (
             {"value": 0.969, "low": 0.96, "high": 0.978},
-            "PASS: new.onnx is 3.1 % faster than old.onnx (95 % interval −4.0 to −2.2 %), limit +5 %",
+            "PASS: new.onnx is 3.1 % faster than old.onnx (99.8 % interval −4.0 to −2.2 %), limit +5 %",
         ),
         (
             {"value": 1.2, "low": 1.19, "high": 1.21, "verdict": "fail"},
-            "FAIL: new.onnx is 20.0 % slower than old.onnx (95 % interval +19.0 to +21.0 %), limit +5 %",
+            "FAIL: new.onnx is 20.0 % slower than old.onnx (99.8 % interval +19.0 to +21.0 %), limit +5 %",
         ),
         (
             {"value": 1.0001, "low": 0.99, "high": 1.01, "limit": 1.025},
-            "PASS: new.onnx is as fast as old.onnx (95 % interval −1.0 to +1.0 %), limit +2.5 %",
+            "PASS: new.onnx is as fast as old.onnx (99.8 % interval −1.0 to +1.0 %), limit +2.5 %",
         ),
         (
             {"value": None, "low": None, "high": None, "verdict": "inconclusive"},
@@ -79,7 +79,7 @@ def test_the_check_that_decides_is_the_one_that_is_told() -> None:
         plain(ci.headline(document(content | {"gate": {**content["gate"], "verdict": "fail", "checks": [p50, check]}})))
         for check in (p90, broken)
     ]
-    assert said[0].startswith("FAIL: new.onnx is 20.0 % slower than old.onnx at p90 (95 % interval +19.0 to")
+    assert said[0].startswith("FAIL: new.onnx is 20.0 % slower than old.onnx at p90 (99.8 % interval +19.0 to")
     assert said[1].startswith("FAIL: new.onnx is 3.1 % faster")
     assert said[1].endswith("; but min_different_outputs: all outputs equal")
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ..conftest import MakeNet  # noqa: TID252  tests are no package
@@ -47,6 +48,8 @@ def test_a_stored_result_is_judged_again_by_its_own_limits_or_others(
     assert edgekd("gate", out, "--model", nets["fast"], "--target", "x86-1t").code == 0
     assert edgekd("gate", out, "--limit", "max_regression=-0.99").code == 1
     assert "not of" in edgekd("gate", out, "--model", nets["slow"]).err
+    nowhere = edgekd("gate", out, "--model", tmp_path / "nowhere.onnx")
+    assert nowhere.code == 2 and "no such file" in nowhere.err
     unknown = edgekd("gate", out, "--limit", "max_regresion=0.1")
     assert unknown.code == 2 and "did you mean 'max_regression'?" in unknown.err
     found = json.loads(out.read_text())
@@ -57,10 +60,10 @@ def test_a_stored_result_is_judged_again_by_its_own_limits_or_others(
 
 
 def test_a_budget_is_met_or_not_and_p99_is_not_told_from_few_samples(edgekd: Edgekd, nets: dict[str, Path]) -> None:
-    met = edgekd("latency", nets["small"], "--max-p90-ms", "500")
+    met = edgekd("latency", nets["small"], "--max-p90-ms", "500", "--min-seconds", "0")
     assert met.code == 0, met.err
     assert "max_p50_ms" in met.out and "target" in met.out  # the target's own limit holds, too
-    missed = edgekd("latency", nets["small"], "--max-p50-ms", "0.000001", "--json")
+    missed = edgekd("latency", nets["small"], "--max-p50-ms", "0.000001", "--json", "--min-seconds", "0")
     assert missed.code == 1
     found = json.loads(missed.out)
     assert found["base"]["path"].endswith("reference.onnx")
@@ -69,29 +72,38 @@ def test_a_budget_is_met_or_not_and_p99_is_not_told_from_few_samples(edgekd: Edg
         assert found["measured"]["p99_ms"] is None
 
 
-def test_times_are_normalised_to_a_result_of_another_machine(
+def test_times_are_normalised_to_a_result_of_another_machine_that_was_not_edited(
     edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
 ) -> None:
-    from edgekd import result
-
     out = tmp_path / "there.json"
-    assert edgekd("latency", nets["small"], "--out", out, "--max-p50-ms", "500", "--max-p90-ms", "500").code == 0
-    there = result.read(out)
-    there["measured"]["reference_p50_ms"] *= 1000.0  # measured numbers follow from the raw part, which is sealed
-    there["environment"]["cpu_model"] = "Slow One"
-    result.write(there, out)
-    answer = edgekd("latency", nets["small"], "--normalise", out, "--max-p50-ms", "0.2", "--json")
-    assert answer.code == 1
+    assert edgekd("latency", nets["small"], "--out", out, "--max-p50-ms", "500", "--min-seconds", "0").code == 0
+    answer = edgekd("latency", nets["small"], "--normalise", out, "--max-p50-ms", "500", "--json", "--min-seconds", "0")
+    assert answer.code == 0, answer.err
     found = json.loads(answer.out)
-    assert found["conditions"]["normalised_to"]["cpu"] == "Slow One"
-    assert found["raw"]["factor"] > 100
+    assert found["conditions"]["normalised_to"]["cpu"] == found["environment"]["cpu_model"]
+    assert (found["raw"]["floor"], 0.1 < found["raw"]["factor"] < 10) == (0.017, True)
+    two = edgekd("latency", nets["small"], "--normalise", out, "--target", "x86-2t")
+    assert two.code == 2 and "is of target x86-1t" in two.err
+    edited = json.loads(out.read_text())
+    edited["measured"]["reference_p50_ms"] /= 100
+    out.write_text(json.dumps(edited))
+    refused = edgekd("latency", nets["small"], "--normalise", out, "--max-p50-ms", "500")
+    assert refused.code == 2 and "was it edited?" in refused.err
 
 
 def test_a_constant_output_never_passes(edgekd: Edgekd, nets: dict[str, Path]) -> None:
-    for arguments in (("compare", nets["constant"], nets["slow"]), ("latency", nets["constant"])):
+    for arguments in (("compare", nets["constant"], nets["slow"]), ("latency", nets["constant"], "--min-seconds", "0")):
         answer = edgekd(*arguments)
         assert answer.code == 1, answer.out
         assert "different inputs all get the very same output" in answer.out
+
+
+def test_one_sample_is_enough_to_notice_a_constant_output(
+    edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "one.npz", x=np.ones((1, 4), np.float32))
+    answer = edgekd("latency", nets["constant"], "--data", tmp_path / "one.npz", "--min-seconds", "0")
+    assert answer.code == 1, answer.err
 
 
 def test_real_data_and_a_batch_are_used_as_they_are(edgekd: Edgekd, pixel_net: Path, npz_file: Path) -> None:
@@ -107,7 +119,7 @@ def test_real_data_and_a_batch_are_used_as_they_are(edgekd: Edgekd, pixel_net: P
 def test_open_sizes_are_asked_for_and_taken(edgekd: Edgekd, nets: dict[str, Path]) -> None:
     asked = edgekd("latency", nets["two"])
     assert asked.code == 2 and "say --shape tokens=1,?" in asked.err
-    given = edgekd("latency", nets["two"], "--shape", "tokens=1,7", "--shape", "mask=1,7")
+    given = edgekd("latency", nets["two"], "--shape", "tokens=1,7", "--shape", "mask=1,7", "--min-seconds", "0")
     assert given.code == 0, given.err
 
 
@@ -173,6 +185,10 @@ def test_a_limit_that_does_not_fit_the_metric_is_told(edgekd: Edgekd, nets: dict
         ("--max-instructions", "9"),
         ("--max-p90-ms", "0"),
         ("--max-p90-ms", "nan"),
+        ("--metric", "instructions", "--max-instructions", "nan"),
+        ("--metric", "instructions", "--max-instructions", "-5"),
+        ("--min-seconds", "9", "--max-seconds", "2"),
+        ("--timeout", "inf"),
     ):
         answer = edgekd("latency", nets["small"], *arguments)
         assert answer.code == 2, arguments
@@ -183,6 +199,18 @@ def test_files_of_other_batches_are_not_compared(edgekd: Edgekd, tmp_path: Path)
     four = odd_nets.dense(tmp_path / "four.onnx", shape=[4, 4])
     answer = edgekd("compare", one, four)
     assert answer.code == 2 and "export both with one batch size" in answer.err
+
+
+def test_more_memory_than_the_target_has_is_refused_for_each_file_alone(edgekd: Edgekd, tmp_path: Path) -> None:
+    greedy, small = odd_nets.greedy(tmp_path / "greedy.onnx", gigabytes=1), odd_nets.dense(tmp_path / "small.onnx")
+    text = (
+        edgekd("targets", "show", "x86-1t")
+        .out.replace("4_294_967_296", "700_000_000")
+        .replace("4294967296", "700000000")
+    )
+    (tmp_path / "tight.toml").write_text(text)
+    answer = edgekd("compare", greedy, small, "--target", tmp_path / "tight.toml")
+    assert answer.code == 4 and "668 MiB" in answer.err, answer.err
 
 
 def test_a_target_whose_provider_is_not_installed_is_the_machine_s_fault(edgekd: Edgekd, nets: dict[str, Path]) -> None:

@@ -43,11 +43,11 @@ def test_one_answer_to_all_inputs_is_noticed(tmp_path: Path) -> None:
         assert host.opened["net"].constant is True
 
 
-def test_one_input_says_nothing_about_other_outputs(tmp_path: Path) -> None:
-    path = odd_nets.constant(tmp_path / "n.onnx")
-    feeds = {"x": feeds_for(path)[0]["x"][:1]}
-    with Host({"net": Contestant(path=path, options=CPU, feeds=feeds)}) as host:
-        assert host.opened["net"].constant is None
+def test_one_input_is_told_from_another_of_its_kind(tmp_path: Path, pixel_net: Path) -> None:
+    for path, is_constant in ((odd_nets.constant(tmp_path / "n.onnx"), True), (pixel_net, False)):
+        feeds = {"x": feeds_for(path)[0]["x"][:1]}
+        with Host({"net": Contestant(path=path, options=CPU, feeds=feeds)}) as host:
+            assert host.opened["net"].constant is is_constant
 
 
 def test_a_network_that_hangs_is_ended_and_the_parent_goes_on(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def raw(ratio: float, *, cycles: int = 12, noise: float = 0.01, seed: int = 0, t
         samples[-4:] *= slow
         return [int(ns) for ns in samples]
 
-    return {"cycles": [{"new": block(ratio, tail), "base": block(1, 1), "new_first": True} for _ in range(cycles)]}
+    return {"cycles": [{"new": block(ratio, tail), "base": block(1, 1), "new_first": True} for _ in range(cycles)],
+            "constant": {"new": False}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
