@@ -72,6 +72,7 @@ def test_a_budget_is_met_or_not_and_p99_is_not_told_from_few_samples(edgekd: Edg
         assert found["measured"]["p99_ms"] is None
 
 
+@pytest.mark.slow
 def test_times_are_normalised_to_a_result_of_another_machine_that_was_not_edited(
     edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_constant_output_never_passes(edgekd: Edgekd, nets: dict[str, Path]) -
         assert "different inputs all get the very same output" in answer.out
 
 
+@pytest.mark.slow
 def test_one_sample_is_enough_to_notice_a_constant_output(
     edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_one_sample_is_enough_to_notice_a_constant_output(
     assert answer.code == 1, answer.err
 
 
+@pytest.mark.slow
 def test_real_data_and_a_batch_are_used_as_they_are(edgekd: Edgekd, pixel_net: Path, npz_file: Path) -> None:
     answer = edgekd("compare", pixel_net, pixel_net, "--data", npz_file, "--batch-size", "8", "--max-regression=90%",
                     "--json")  # fmt: skip
@@ -116,6 +119,7 @@ def test_real_data_and_a_batch_are_used_as_they_are(edgekd: Edgekd, pixel_net: P
     assert large.code == 2 and "larger than the data (90 samples" in large.err
 
 
+@pytest.mark.slow
 def test_open_sizes_are_asked_for_and_taken(edgekd: Edgekd, nets: dict[str, Path]) -> None:
     asked = edgekd("latency", nets["two"])
     assert asked.code == 2 and "say --shape tokens=1,?" in asked.err
@@ -123,6 +127,7 @@ def test_open_sizes_are_asked_for_and_taken(edgekd: Edgekd, nets: dict[str, Path
     assert given.code == 0, given.err
 
 
+@pytest.mark.slow
 def test_accuracy_against_the_base_is_judged_on_the_same_samples_in_the_same_table(
     edgekd: Edgekd, make_net: MakeNet, npz_file: Path, tmp_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ def test_files_of_other_batches_are_not_compared(edgekd: Edgekd, tmp_path: Path)
     assert answer.code == 2 and "export both with one batch size" in answer.err
 
 
+@pytest.mark.slow
 def test_more_memory_than_the_target_has_is_refused_for_each_file_alone(edgekd: Edgekd, tmp_path: Path) -> None:
     greedy, small = odd_nets.greedy(tmp_path / "greedy.onnx", gigabytes=1), odd_nets.dense(tmp_path / "small.onnx")
     text = (
@@ -218,6 +224,7 @@ def test_a_target_whose_provider_is_not_installed_is_the_machine_s_fault(edgekd:
     assert answer.code == 4 and "CUDAExecutionProvider is not in this onnxruntime" in answer.err
 
 
+@pytest.mark.slow
 def test_an_unwritable_result_is_told_after_the_verdict_was_shown(
     edgekd: Edgekd, nets: dict[str, Path], tmp_path: Path
 ) -> None:
