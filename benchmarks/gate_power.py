@@ -115,10 +115,10 @@ def plain(path: Path) -> list[int]:
         return samples
 
 
-def once(case: str, files: Mapping[str, Path], seed: int, load: int) -> dict[str, Any]:
-    """One comparison by all rules."""
+def once(case: str, files: Mapping[str, Path], seed: int, load: int, alone: bool) -> dict[str, Any]:
+    """One comparison by all rules, or by edgekd's alone."""
     new, base = files[case], files["small" if case == "small" else "same"]
-    old_plain, new_plain = plain(base), plain(new)
+    old_plain, new_plain = ([1], [1]) if alone else (plain(base), plain(new))
     started = time.monotonic()
     found = _compare(new, base, seed=seed, limit=SMALL_LIMIT if case == "small" else LIMIT)
     seconds = time.monotonic() - started
@@ -128,6 +128,7 @@ def once(case: str, files: Mapping[str, Path], seed: int, load: int) -> dict[str
     return {
         "case": case,
         "load": load,
+        "alone": alone,
         "load_average": os.getloadavg()[0],
         "verdict": found["gate"]["verdict"],
         "seconds": seconds,
@@ -148,8 +149,9 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> str:
         found = [line for line in lines if line["load"] == load]
         by_case = {case: [line for line in found if line["case"] == case] for case in ("same", "slower", "small")}
         rows = [_edgekd_row(by_case)]
+        judged = {case: [line for line in lines if not line["alone"]] for case, lines in by_case.items()}
         for key, how in (("rules", "one after the other"), ("rules_interleaved", "on edgekd's samples")):
-            rows += [_rule_row(rule, by_case, key, how) for rule in RULES]
+            rows += [_rule_row(rule, judged, key, how) for rule in RULES]
         same, slower, small = by_case["same"], by_case["slower"], by_case["small"]
         holds = _share(sum(line["ratio"][1] <= 1 <= line["ratio"][2] for line in same + small), len(same + small))
         verdicts = {word: sum(line["verdict"] == word for line in small) for word in ("pass", "inconclusive", "fail")}
@@ -161,7 +163,8 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> str:
             f"{load} busy processes: {len(same)} comparisons of a file with itself, {len(slower)} with 10 % more work"
         )
         names = ["gate at 5 %", "same: FAIL", "same: no verdict", "slower: FAIL", "slower: PASS", "median seconds"]
-        spread = statistics.quantiles([line["apart"] for line in same], n=20) if len(same) > 1 else [1.0, 1.0]
+        apart = [line["apart"] for line in judged["same"]]
+        spread = statistics.quantiles(apart, n=20) if len(apart) > 1 else [1.0, 1.0]
         parts += [head, table(names, rows), f"One after the other, 90 % of the ratios of a file to itself lie in "
                   f"{spread[0]:.3f}–{spread[-1]:.3f}. {more}"]  # fmt: skip
     return "\n\n".join(parts)
@@ -217,7 +220,7 @@ def report(arguments: argparse.Namespace) -> None:
         files["small"].write_bytes(chain.small().SerializeToString(deterministic=True))
         with busy(arguments.load), out.open("a") as file:
             for index, case in enumerate(wanted[done:], start=done):
-                line = once(case, files, seed=index, load=arguments.load) | {"true_ratio": ratio}
+                line = once(case, files, seed=index, load=arguments.load, alone=arguments.alone) | {"true_ratio": ratio}
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 lines.append(line)
@@ -234,6 +237,7 @@ def main() -> int:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=Path, required=True, help="a file of JSON lines; one that is there is gone on with")
     made.add_argument("--comparisons", type=int, default=350, help="of seven: four of a file with itself, two slower")
+    made.add_argument("--alone", action="store_true", help="edgekd alone, without the other rules")
     made.add_argument("--load", type=int, default=0, help="busy processes beside it")
     return answer(report, made.parse_args())
 
