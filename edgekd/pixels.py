@@ -1,12 +1,15 @@
 """From a split's numpy arrays to tensors on a device, and small facts about a split."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgekd import front
 from edgekd.core.source import Resident, Source, Streamed
-from edgekd.data import Samples
+from edgekd.data import Dataset, Samples
 from edgekd.errors import EnvironmentFault
 
 RESIDENT_SHARE = 0.5
@@ -39,41 +42,36 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     return wanted
 
 
-def channel_statistics(samples: Samples) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of pixels / 255 of each channel; a constant channel gets deviation 1.
-
-    Exact, from the counts of the 256 values: a float copy of all pixels would be eight times the data.
-    """
-    pixels = samples.images.reshape(-1, samples.images.shape[-1])
-    values = np.arange(256) / 255.0
-    shares = np.stack([np.bincount(channel, minlength=256) / len(pixels) for channel in pixels.T])
-    mean = shares @ values
-    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-    return tuple(mean.tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())
+def channel_statistics(data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that the data's front standardises with, from its training split."""
+    return front.statistics(data.kind, data.train.inputs, data.front)
 
 
-def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(n, height, width, channels) uint8 -> the same pixels as (n, channels, height, width) on the device."""
-    # Not copied: (n, h, w, c) in memory is what torch calls channels last.
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+def to_tensor(inputs: npt.NDArray[Any], device: torch.device, *, kind: str = "image") -> Tensor:
+    """A split's inputs on the device, as the front of their kind takes them: images as (n, channels, height, width)."""
+    return front.of(kind).to_tensor(inputs, device)
 
 
-def place(samples: Samples, device: torch.device, *, workers: int | None = None) -> Source:
+def place(samples: Samples, device: torch.device, *, kind: str = "image", workers: int | None = None) -> Source:
     """The samples as training takes them. workers: None streams only what does not fit on the device.
 
-    On a CPU the pixels are in memory already, and stay there.
+    On a CPU they are in memory already, and stay there.
     """
     if workers is None and device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        workers = 0 if samples.images.nbytes <= RESIDENT_SHARE * free else STREAM_WORKERS
+        workers = 0 if samples.inputs.nbytes <= RESIDENT_SHARE * free else STREAM_WORKERS
     if workers:
-        return Streamed(samples.images, samples.labels, device=device, workers=workers)
-    return Resident(to_tensor(samples.images, device), torch.from_numpy(samples.labels).to(device))
+        return Streamed(samples.inputs, samples.labels, device=device, workers=workers)
+    return Resident(to_tensor(samples.inputs, device, kind=kind), torch.from_numpy(samples.labels).to(device))
 
 
-def top1(logits: Tensor, samples: Samples) -> float:
-    """Share of the samples whose largest logit is their label. logits: (n, K) on CPU."""
-    return float((logits.argmax(dim=-1).numpy() == samples.labels).mean())
+def top1(logits: Tensor, samples: Samples) -> float | None:
+    """Share of the labelled samples whose largest logit is their label; None where none has a label.
+
+    logits: (n, K) on CPU.
+    """
+    known = samples.labels >= 0
+    return float((logits.argmax(dim=-1).numpy() == samples.labels)[known].mean()) if known.any() else None
 
 
 def spread(samples: Samples, count: int) -> Samples:

@@ -19,7 +19,8 @@ Options = Mapping[str, float | int | str]
 class ModelInfo:
     """One network: its family, its parameter count in the setting of its source, and the source.
 
-    `options` names the keys that `build` accepts for it.
+    `options` names the keys that `build` accepts for it; `kinds` the data that it takes; `shortest` the fewest readings
+    of a series that fill its receptive field to the half.
     """
 
     name: str
@@ -29,6 +30,8 @@ class ModelInfo:
     source: str
     note: str = ""
     options: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("image", "audio")
+    shortest: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,60 @@ MODELS: dict[str, ModelInfo] = {
         published_parameters=24_908,
         published_setting="K=12, 1 channel, batch-norm statistics counted",
         source=_TINY,
-        note="average pooling over the whole map for any input size; no dropout",
+        note="average pooling over the whole map for any input size; no dropout; options.width scales it",
+        options=("width",),
+    ),
+    "resnet_1d": ModelInfo(
+        name="resnet_1d",
+        family="resnet_1d",
+        published_parameters=502_850,
+        published_setting="K=2, 1 channel, width 1.0",
+        source="Wang et al. 2017, arxiv.org/abs/1611.06455",
+        note="the count is derived by hand from the layer shapes; for sensor readings; options.width scales it",
+        options=("width",),
+        kinds=("series",),
+        shortest=20,
+    ),
+    "ds_cnn_1d": ModelInfo(
+        name="ds_cnn_1d",
+        family="ds_cnn_1d",
+        published_parameters=19_724,
+        published_setting="K=12, 1 channel, width 1.0",
+        source="Zhang et al. 2017, arxiv.org/abs/1711.07128, size S, kernels in time alone",
+        note="the count is derived by hand from the layer shapes; for sensor readings; options.width scales it",
+        options=("width",),
+        kinds=("series",),
+        shortest=13,
+    ),
+    "text_mean": ModelInfo(
+        name="text_mean",
+        family="text_mean",
+        published_parameters=641_300,
+        published_setting="K=20, 10,000 tokens, width 64",
+        source="Joulin et al. 2016, arxiv.org/abs/1607.01759, without n-grams",
+        note="the count is derived by hand from the layer shapes",
+        options=("width", "dropout"),
+        kinds=("text",),
+    ),
+    "text_cnn": ModelInfo(
+        name="text_cnn",
+        family="text_cnn",
+        published_parameters=723_120,
+        published_setting="K=20, 10,000 tokens, width 64, 100 filters of 3, 4 and 5 tokens",
+        source="Kim 2014, arxiv.org/abs/1408.5882",
+        note="the count is derived by hand from the layer shapes; embeddings of 64 numbers, not 300",
+        options=("width", "filters", "longest", "dropout"),
+        kinds=("text",),
+    ),
+    "text_transformer": ModelInfo(
+        name="text_transformer",
+        family="text_transformer",
+        published_parameters=708_372,
+        published_setting="K=20, 10,000 tokens, width 64, 2 blocks",
+        source="Vaswani et al. 2017, arxiv.org/abs/1706.03762; pre-norm as in arxiv.org/abs/2002.04745",
+        note="the count is derived by hand from the layer shapes; inner layers twice as wide",
+        options=("width", "depth", "heads", "dropout"),
+        kinds=("text",),
     ),
 }
 
@@ -142,13 +198,14 @@ MODELS: dict[str, ModelInfo] = {
 def build(name: str, *, num_classes: int, in_channels: int, options: Options = MappingProxyType({})) -> nn.Module:
     """A freshly initialised network that maps float (batch, in_channels, H, W) to (batch, K) logits.
 
+    Of other kinds of data float (batch, in_channels, length), or int64 (batch, length) tokens of a text.
+
     Args:
         name: a key of `MODELS`, or `path/to/file.py:callable` for the user's own network; a relative path
             starts at the working directory.
         num_classes: K, the number of logits.
-        in_channels: channels of the input image.
-        options: `width` (a factor, default 1.0) for mobilenet_v2; anything for the user's own network,
-            passed on as keywords.
+        in_channels: channels of the input, or tokens of the vocabulary.
+        options: those that `MODELS` names for it; anything for the user's own network, passed on as keywords.
 
     Raises:
         BadInputError: unknown name or option, fewer than one class or channel, or the user's own file
@@ -200,11 +257,38 @@ def check_name(name: str, *, options: Options = MappingProxyType({})) -> None:
             )
 
 
+def check_kind(name: str, *, kind: str, length: int | None = None) -> None:
+    """Refuse a built-in network that is not for this kind of data, or not for windows as short; loads no torch.
+
+    Args:
+        name: a key of `MODELS`; the user's own networks pass.
+        kind: of the data, `image`, `series`, `audio` or `text`.
+        length: readings a window, of series.
+
+    Raises:
+        BadInputError: it names the networks that fit.
+    """
+    if is_own(name):
+        return
+    info = MODELS[name]
+    fitting = [other.name for other in MODELS.values() if kind in other.kinds and other.shortest <= (length or 1)]
+    if kind not in info.kinds:
+        raise BadInputError(
+            f"model '{name}' takes data of kind {' or '.join(info.kinds)}, and the data is of kind {kind}; expected "
+            f"one of: {', '.join(fitting) or 'none is listed'} (or your own network as path/to/file.py:callable)"
+        )
+    if length is not None and length < info.shortest:
+        raise BadInputError(
+            f"windows of {length} readings are shorter than model '{name}' needs, at least {info.shortest}; cut longer "
+            f"ones (data.series.window), or take one of: {', '.join(fitting) or 'your own network'}"
+        )
+
+
 def describe(
     name: str,
     *,
     num_classes: int,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     options: Options = MappingProxyType({}),
 ) -> Description:
     """The size of a network for one input shape; the global random state stays as it was.
@@ -212,7 +296,8 @@ def describe(
     Args:
         name: as in `build`.
         num_classes: K, the number of logits.
-        input_shape: (channels, height, width).
+        input_shape: (channels, height, width) of an image, (channels, length) of a series, (tokens of the vocabulary,
+            tokens of a text).
         options: as in `build`.
 
     Raises:
@@ -220,14 +305,14 @@ def describe(
     """
     import torch
 
-    from edgekd.models.count import count_macs, count_parameters
+    from edgekd.models.count import count_macs, count_macs_of, count_parameters
 
     # Other people's code may read values while building (`.item()`), which meta tensors do not have.
     device = "cpu" if is_own(name) else "meta"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         network = build(name, num_classes=num_classes, in_channels=input_shape[0], options=options)
-    return Description(
-        name=name,
-        parameters=count_parameters(network),
-        macs=count_macs(network, input_shape=input_shape),
-    )
+    if name in MODELS and MODELS[name].kinds == ("text",):
+        macs = count_macs_of(network, torch.ones(1, input_shape[1], dtype=torch.int64, device=device))
+    else:
+        macs = count_macs(network, input_shape=input_shape)
+    return Description(name=name, parameters=count_parameters(network), macs=macs)

@@ -10,6 +10,8 @@ from torch import nn
 from edgekd.models.ds_cnn import DsCnn
 from edgekd.models.mobilenet_v2 import MobileNetV2
 from edgekd.models.resnet import cifar_resnet, tiny_resnet8
+from edgekd.models.series import DsCnn1d, ResNet1d
+from edgekd.models.text import TextCnn, TextMean, TextTransformer
 from edgekd.models.wrn import WideResNet
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -24,4 +26,9 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
     "resnet8_tiny": tiny_resnet8,
     "ds_cnn": DsCnn,
+    "resnet_1d": ResNet1d,
+    "ds_cnn_1d": DsCnn1d,
+    "text_mean": TextMean,
+    "text_cnn": TextCnn,
+    "text_transformer": TextTransformer,
 }

@@ -15,19 +15,29 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def count_macs(module: nn.Module, *, input_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one image in inference, over the Conv1d, Conv2d and Linear layers.
+def count_macs(module: nn.Module, *, input_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one input in inference, over the Conv1d, Conv2d and Linear layers.
 
     Biases, normalisation, activations and pooling are not counted, nor are functional calls without a
     module. The forward pass runs on the device of the weights (`meta` costs nothing); training modes are
     as before afterwards, and batch-norm statistics are untouched.
 
     Args:
-        module: maps float (1, C, H, W) to anything.
-        input_shape: (C, H, W).
+        module: maps float (1, *input_shape) to anything.
+        input_shape: (C, H, W) of an image, (C, L) of a series.
 
     Raises:
         BadInputError: the network cannot take an input of this shape.
+    """
+    weight = next(module.parameters(), torch.empty(0))
+    return count_macs_of(module, torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device))
+
+
+def count_macs_of(module: nn.Module, example: Tensor) -> int:
+    """As `count_macs`, of this one input, (1, …) on the device of the weights.
+
+    Raises:
+        BadInputError: the network cannot take it.
     """
     total = 0
 
@@ -38,7 +48,7 @@ def count_macs(module: nn.Module, *, input_shape: tuple[int, int, int]) -> int:
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
-        _run_once(module, input_shape)
+        _run_once(module, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -53,19 +63,22 @@ def _macs_per_output(layer: nn.Module) -> int:
     return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
 
 
-def _run_once(module: nn.Module, input_shape: tuple[int, int, int]) -> None:
-    """Run zeros of shape (1, *input_shape) through the network in evaluation mode, then restore the modes."""
+def _run_once(module: nn.Module, example: Tensor) -> None:
+    """Run the example through the network in evaluation mode, then restore the modes."""
     modes = [(layer, layer.training) for layer in module.modules()]
-    weight = next(module.parameters(), torch.empty(0))
     module.eval()
     try:
         with torch.inference_mode():
-            module(torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device))
+            module(example)
     except (RuntimeError, ValueError) as err:
         raise BadInputError(
-            f"{type(module).__name__} cannot take an input of (channels, height, width) = {input_shape}: "
-            f"{err}; give it the image size and channels that it was built for"
+            f"{type(module).__name__} cannot take an input of {_axes(example)} = {tuple(example.shape[1:])}: "
+            f"{err}; give it the size and channels that it was built for"
         ) from err
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+def _axes(example: Tensor) -> str:
+    return {4: "(channels, height, width)", 3: "(channels, length)"}.get(example.ndim, "shape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from edgekd.errors import BadInputError
 from edgekd.models.resnet import initialise, pooled
 
 WIDTH = 64
@@ -25,26 +26,30 @@ def separable(width: int) -> list[nn.Module]:
 class DsCnn(nn.Module):
     """A 10x4 convolution of stride 2, four depthwise-separable blocks, average pooling, a linear layer."""
 
-    def __init__(self, *, num_classes: int, in_channels: int) -> None:
+    def __init__(self, *, num_classes: int, in_channels: int, width: float = 1.0) -> None:
         """Build the network; the reference's dropout is left out.
 
         Args:
             num_classes: K, the number of logits.
             in_channels: channels of the input: 1 for the 49x10 MFCC map of the benchmark.
+            width: factor of the 64 channels.
 
         Source: Banbury et al. 2021, "MLPerf Tiny Benchmark"; Zhang et al. 2017, "Hello Edge".
         """
         super().__init__()
+        channels = round(width * WIDTH)
+        if channels < 1:
+            raise BadInputError(f"ds_cnn: width = {width} leaves {channels} channels; expected 1/64 or more")
         # Keras' "same" padding of an even kernel: one more after than before. It gives ceil(size / 2).
         stem = [
             nn.ZeroPad2d((1, 2, 4, 5)),
-            nn.Conv2d(in_channels, WIDTH, (10, 4), stride=2),
-            nn.BatchNorm2d(WIDTH),
+            nn.Conv2d(in_channels, channels, (10, 4), stride=2),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
         ]
-        blocks = [layer for _ in range(BLOCKS) for layer in separable(WIDTH)]
+        blocks = [layer for _ in range(BLOCKS) for layer in separable(channels)]
         self.features = nn.Sequential(*stem, *blocks)
-        self.head = nn.Linear(WIDTH, num_classes)
+        self.head = nn.Linear(channels, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,16 +1,62 @@
 """Views: augmented editions of the whole data set, each a pure function of (seed, view, sample).
 
-Training draws its pictures from view 0, 1, 2, … one an epoch. A sample's crop, mirror and mix are fixed in each view,
-whatever the order, the batch size or the process that asks; so a teacher's answer to a view can be kept and used again
+Here those of pictures; `augment_series`, `augment_audio` and `augment_text` have those of other data. Training draws
+its samples from view 0, 1, 2, … one an epoch. A sample's crop, mirror and mix are fixed in each view, whatever the
+order, the batch size or the process that asks; so a teacher's answer to a view can be kept and used again
 (`edgekd.teacher_logits`), and a run that was killed sees the same pictures when it goes on.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+
+class Viewed(Protocol):
+    """The random numbers of one view, of all n samples."""
+
+    def needed(self, index: Tensor) -> Tensor:
+        """The samples that `inputs` needs for `index`."""
+
+    def inputs(self, raw: Tensor, index: Tensor) -> Tensor:
+        """The samples of this view, one for each of `index`. raw: those of `needed(index)`."""
+
+    def targets(self, labels: Tensor, index: Tensor, *, classes: int) -> Tensor:
+        """Their labels: (batch,) int64, or (batch, K) float32 shares where they are mixed. labels: of all samples."""
+
+
+View_co = TypeVar("View_co", bound=Viewed, covariant=True)
+
+
+class Augmenting(Protocol[View_co]):
+    """What views do to each sample of a kind of data: a frozen dataclass of plain numbers."""
+
+    @property
+    def random(self) -> bool:
+        """Whether two views differ at all."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples, and with them labels, are mixed."""
+
+    def draw(self, *, seed: int, view: int, samples: int, size: tuple[int, ...], device: torch.device) -> View_co:
+        """View number `view` of `samples` samples; size: as `edgekd.core.source.Source` has it."""
+
+
+def draw(
+    augmentation: Augmenting[View_co],
+    *,
+    seed: int,
+    view: int,
+    samples: int,
+    size: tuple[int, ...],
+    device: torch.device,
+) -> View_co:
+    """View number `view` of `samples` samples of `size`, (height, width) of pictures."""
+    return augmentation.draw(seed=seed, view=view, samples=samples, size=size, device=device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +83,29 @@ class Augmentation:
         """Whether pictures, and with them labels, are mixed."""
         return self.mixup > 0 or self.cutmix > 0
 
+    def draw(self, *, seed: int, view: int, samples: int, size: tuple[int, ...], device: torch.device) -> "View":
+        """See `Augmenting`. size: (height, width).
+
+        The numbers come from a CPU generator, so every device trains on the same pictures; each kind has a generator of
+        its own, so that switching one off leaves the others as they were.
+        """
+
+        def generator(kind: int) -> Generator:
+            return Generator().manual_seed(((seed * 1_000_003 + view) * 7 + kind) % 2**63)
+
+        mirrored = offsets = partner = share = box = None
+        if self.flip:
+            mirrored = (torch.rand(samples, generator=generator(0)) < 0.5).to(device)
+        if self.crop_padding:
+            offsets = torch.randint(0, 2 * self.crop_padding + 1, (2, samples), generator=generator(1)).to(device)
+        if self.mixes:
+            partner = torch.randperm(samples, generator=generator(2)).to(device)
+            numbers = np.random.default_rng([seed, view])  # torch has no Beta with a generator of its own
+            share, box = (t.to(device) for t in _mix(self, samples, size, numbers))
+        return View(
+            padding=self.crop_padding, mirrored=mirrored, offsets=offsets, partner=partner, share=share, box=box
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -55,21 +124,21 @@ class View:
     box: Tensor | None
 
     def needed(self, index: Tensor) -> Tensor:
-        """The samples whose pixels `pictures` needs for `index`: these, and after them their partners."""
+        """The samples whose pixels `inputs` needs for `index`: these, and after them their partners."""
         return index if self.partner is None else torch.cat([index, self.partner[index]])
 
-    def pictures(self, images: Tensor, index: Tensor) -> Tensor:
-        """The pictures of this view. images: those of `needed(index)`, (m, channels, height, width) uint8.
+    def inputs(self, raw: Tensor, index: Tensor) -> Tensor:
+        """The pictures of this view. raw: those of `needed(index)`, (m, channels, height, width) uint8.
 
         Returns (batch, channels, height, width) uint8, one for each of `index`.
         """
-        moved = self._moved(images, self.needed(index))
+        moved = self._moved(raw, self.needed(index))
         if self.partner is None or self.share is None or self.box is None:
             return moved
         own, other = moved[: len(index)], moved[len(index) :]
         box = self.box[:, index]
-        rows = torch.arange(images.shape[-2], device=images.device)
-        columns = torch.arange(images.shape[-1], device=images.device)
+        rows = torch.arange(raw.shape[-2], device=raw.device)
+        columns = torch.arange(raw.shape[-1], device=raw.device)
         # A cut whose box came out empty leaves the picture whole: its share is 1.
         down = (rows >= box[0][:, None]) & (rows < box[1][:, None])
         across = (columns >= box[2][:, None]) & (columns < box[3][:, None])
@@ -81,13 +150,15 @@ class View:
     def targets(self, labels: Tensor, index: Tensor, *, classes: int) -> Tensor:
         """The labels of the pictures: (batch,) int64, or (batch, K) float32 class shares where they are mixed.
 
-        labels: (n,) int64, of all samples.
+        labels: (n,) int64, of all samples, -1 where there is none; a picture mixed with such a one has none, all 0.
         """
         if self.partner is None or self.share is None:
             return labels[index]
         share = self.share[index][:, None]
-        own, other = (F.one_hot(labels[i], classes).float() for i in (index, self.partner[index]))
-        return share * own + (1 - share) * other
+        partner = self.partner[index]
+        known = ((labels[index] >= 0) & (labels[partner] >= 0)).float()[:, None]
+        own, other = (F.one_hot(labels[i].clamp(min=0), classes).float() for i in (index, partner))
+        return known * (share * own + (1 - share) * other)
 
     def _moved(self, images: Tensor, index: Tensor) -> Tensor:
         """Cut, then mirrored; both are one look-up of pixels."""
@@ -106,34 +177,8 @@ class View:
         return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def draw(
-    augmentation: Augmentation, *, seed: int, view: int, samples: int, size: tuple[int, int], device: torch.device
-) -> View:
-    """View number `view` of `samples` pictures of `size` = (height, width).
-
-    The numbers come from a CPU generator, so every device trains on the same pictures; each kind has a generator of
-    its own, so that switching one off leaves the others as they were.
-    """
-
-    def generator(kind: int) -> Generator:
-        return Generator().manual_seed(((seed * 1_000_003 + view) * 7 + kind) % 2**63)
-
-    mirrored = offsets = partner = share = box = None
-    if augmentation.flip:
-        mirrored = (torch.rand(samples, generator=generator(0)) < 0.5).to(device)
-    if augmentation.crop_padding:
-        offsets = torch.randint(0, 2 * augmentation.crop_padding + 1, (2, samples), generator=generator(1)).to(device)
-    if augmentation.mixes:
-        partner = torch.randperm(samples, generator=generator(2)).to(device)
-        numbers = np.random.default_rng([seed, view])  # torch has no Beta with a generator of its own
-        share, box = (t.to(device) for t in _mix(augmentation, samples, size, numbers))
-    return View(
-        padding=augmentation.crop_padding, mirrored=mirrored, offsets=offsets, partner=partner, share=share, box=box
-    )
-
-
 def _mix(
-    augmentation: Augmentation, samples: int, size: tuple[int, int], generator: np.random.Generator
+    augmentation: Augmentation, samples: int, size: tuple[int, ...], generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Own share of the label (n,) float32, and the box of the partner's pixels (4, n) int64, empty for mixup."""
     both = augmentation.mixup > 0 and augmentation.cutmix > 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgekd.core.losses import divergence
+from edgekd.core.losses import cross_entropy, divergence, labelled
 from edgekd.core.methods import Objective
 from edgekd.core.parallel import Ranks
 from edgekd.core.temperature import entropy
@@ -19,6 +19,7 @@ LOOK_EVERY = 8
 class EpochStats:
     """Means over one epoch, per sample; losses and entropies in nats.
 
+    train_top1, cross_entropy: of samples with a label, None where none has one; validation_top1 likewise.
     loss and train_top1 are of every step; cross_entropy, kl (plain, unweighted: the weighted terms are semi-gradients,
     their value is not what training lowers) and the teacher's soft-label entropy are of every eighth. skipped: steps
     that were dropped because their gradient was not finite.
@@ -26,11 +27,11 @@ class EpochStats:
 
     epoch: int
     loss: float
-    cross_entropy: float
+    cross_entropy: float | None
     kl: float | None
     teacher_entropy_mean: float | None
     teacher_entropy_sd: float | None
-    train_top1: float
+    train_top1: float | None
     learning_rate: float
     skipped: int = 0
     validation_top1: float | None = None
@@ -43,6 +44,7 @@ class Sums:
     NAMES = (
         "seen",
         "loss",
+        "labelled",
         "correct",
         "skipped",
         "looked",
@@ -66,8 +68,7 @@ class Sums:
     def look(self, objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor) -> None:
         """Take in what is logged of every eighth step."""
         size = float(len(student))
-        ce = torch.nn.functional.cross_entropy(student, labels)
-        self.add(looked=size, cross_entropy=ce * size)
+        self.add(looked=labelled(labels).sum(), cross_entropy=cross_entropy(student, labels) * size)
         temperatures = None if teacher is None else objective.temperatures(student, teacher)
         if teacher is None or temperatures is None:
             return
@@ -84,16 +85,16 @@ class Sums:
     def summary(self, epoch: int, *, learning_rate: float, ranks: Ranks) -> EpochStats:
         """The means, over all processes."""
         of = dict(zip(self.NAMES, ranks.total(self.values).tolist(), strict=True))
-        seen, looked, soft = max(of["seen"], 1.0), max(of["looked"], 1.0), of["soft"]
+        seen, looked, soft = max(of["seen"], 1.0), of["looked"], of["soft"]
         mean = of["entropy"] / soft if soft else None
         return EpochStats(
             epoch=epoch,
             loss=of["loss"] / seen,
-            cross_entropy=of["cross_entropy"] / looked,
+            cross_entropy=of["cross_entropy"] / looked if looked else None,
             kl=of["kl"] / soft if soft else None,
             teacher_entropy_mean=mean,
             teacher_entropy_sd=None if mean is None else math.sqrt(max(0.0, of["entropy_squared"] / soft - mean**2)),
-            train_top1=of["correct"] / seen,
+            train_top1=of["correct"] / of["labelled"] if of["labelled"] else None,
             learning_rate=learning_rate,
             skipped=round(of["skipped"] / ranks.world),  # all processes skip the same steps
         )

@@ -1,4 +1,4 @@
-"""Running a network: in which precision and layout, compiled or not, and the teacher's answers to pictures."""
+"""Running a network: in which precision and layout, compiled or not, and the teacher's answers."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ from edgekd.errors import EnvironmentFault
 class Targets(Protocol):
     """Where the teacher's logits come from: the teacher itself, or a cache."""
 
-    def __call__(self, view: int, index: Tensor, images: Tensor) -> Tensor:
-        """Logits (batch, K) float32 on the images' device, each exactly an fp16 number.
+    def __call__(self, view: int, index: Tensor, inputs: Tensor) -> Tensor:
+        """Logits (batch, K) float32 on the inputs' device, each exactly an fp16 number.
 
-        view, index: which pictures these are; images: (batch, channels, height, width) uint8.
+        view, index: which samples these are; inputs: raw, images as (batch, channels, height, width) uint8.
         """
 
 
@@ -35,10 +35,10 @@ class Teacher:
         self.forward = prepared(self.network, channels_last=channels_last, compiled=compiled)
 
     @torch.no_grad()
-    def __call__(self, view: int, index: Tensor, images: Tensor) -> Tensor:
+    def __call__(self, view: int, index: Tensor, inputs: Tensor) -> Tensor:
         """See `Targets`; `view` and `index` do not matter to a network."""
-        with autocast(images.device, self.precision):
-            return self.forward(images).half().float()
+        with autocast(inputs.device, self.precision):
+            return self.forward(inputs).half().float()
 
 
 def prepared(network: nn.Module, *, channels_last: bool, compiled: bool) -> Callable[[Tensor], Tensor]:
@@ -61,20 +61,26 @@ def prepared(network: nn.Module, *, channels_last: bool, compiled: bool) -> Call
     return fast
 
 
+def laid_out(batch: Tensor, *, channels_last: bool) -> Tensor:
+    """The batch in one piece of memory; pictures, which alone have four axes, with their channels last where asked."""
+    pictures = channels_last and batch.ndim == 4
+    return batch.contiguous(memory_format=torch.channels_last if pictures else torch.contiguous_format)
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 where it is safe, for precision `bf16`; nothing for `fp32`."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, *, batch_size: int = 256, precision: str = "fp32") -> Tensor:
-    """The network's logits on all images, in eval mode. images: (n, c, h, w) uint8. Returns (n, K) float32 on CPU."""
+def predict(network: nn.Module, inputs: Tensor, *, batch_size: int = 256, precision: str = "fp32") -> Tensor:
+    """The network's logits on all samples, in eval mode. inputs: raw, on a device. Returns (n, K) float32 on CPU."""
     training = network.training
     network.eval()
     chunks = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].contiguous(memory_format=torch.channels_last)
-        with autocast(images.device, precision):
+    for start in range(0, len(inputs), batch_size):
+        batch = laid_out(inputs[start : start + batch_size], channels_last=True)
+        with autocast(inputs.device, precision):
             chunks.append(network(batch).float().cpu())
     network.train(training)
     return torch.cat(chunks)

@@ -5,7 +5,7 @@ A method's knobs and their defaults are the keyword arguments of its loss, so th
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,10 @@ TEMPERATURES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], tuple[str, .
 Not here: `ce` and `mse` temper nothing, and `ats` has two temperatures within a sample.
 """
 
-COMMON = frozenset({"mask", "label_smoothing", "theta", "reversal"})
+NEED_EVERY_LABEL = ("dkd", "dkd+cist", "ats")
+"""Methods that treat the true class apart, and so cannot learn from a sample without a label."""
+
+COMMON = frozenset({"mask", "label_smoothing", "class_weights", "theta", "reversal"})
 """Keyword arguments of losses that are no knobs: what a batch or the objective itself brings."""
 
 REVERSAL_EPOCHS = 10.0
@@ -68,9 +71,20 @@ class Objective(nn.Module):
     name: of METHODS. knobs: every number of the method, defaults filled in.
     """
 
-    def __init__(self, name: str, knobs: Mapping[str, float], *, label_smoothing: float = 0.0) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        name: str,
+        knobs: Mapping[str, float],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.name, self.knobs, self.label_smoothing = name, dict(knobs), label_smoothing
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)  # the recipe has them, no checkpoint needs to
 
     def forward(
         self,
@@ -90,7 +104,13 @@ class Objective(nn.Module):
             BadInputError: no teacher logits for a method that learns from them, or what its loss refuses.
         """
         if self.name == "ce":
-            return losses.cross_entropy(student_logits, labels, mask=mask, label_smoothing=self.label_smoothing)
+            return losses.cross_entropy(
+                student_logits,
+                labels,
+                mask=mask,
+                label_smoothing=self.label_smoothing,
+                class_weights=self.class_weights,
+            )
         if teacher_logits is None:
             raise BadInputError(
                 f"method '{self.name}' learns from a teacher, and there are no teacher logits; take 'ce'"
@@ -101,6 +121,7 @@ class Objective(nn.Module):
             labels,
             mask=mask,
             label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
             **self.arguments(epoch),
         )
 
@@ -135,8 +156,15 @@ class WarmedUp(Objective):
 class Learned(Objective):
     """CTKD: the temperature is a parameter, learned against the student by the same optimiser."""
 
-    def __init__(self, name: str, knobs: Mapping[str, float], *, label_smoothing: float = 0.0) -> None:
-        super().__init__(name, knobs, label_smoothing=label_smoothing)
+    def __init__(
+        self,
+        name: str,
+        knobs: Mapping[str, float],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(name, knobs, label_smoothing=label_smoothing, class_weights=class_weights)
         self.theta = nn.Parameter(torch.ones(1))  # the authors' start: T = 1 + 20 sigmoid(1) = 15.6
 
     def arguments(self, epoch: float) -> dict[str, Any]:
@@ -149,8 +177,14 @@ OBJECTIVES: dict[str, type[Objective]] = {"dkd": WarmedUp, "ctkd": Learned}
 """Methods that change with the epoch."""
 
 
-def build(name: str, knobs: Mapping[str, float] | None = None, *, label_smoothing: float = 0.0) -> Objective:
-    """The objective of a method: its defaults with `knobs` over them.
+def build(
+    name: str,
+    knobs: Mapping[str, float] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> Objective:
+    """The objective of a method: its defaults with `knobs` over them. class_weights: of the label term, one a class.
 
     Raises:
         BadInputError: an unknown method or knob, a knob without default that is not given, or a number out of range.
@@ -166,7 +200,8 @@ def build(name: str, knobs: Mapping[str, float] | None = None, *, label_smoothin
     numbers = defaults(name) | given
     for knob, value in numbers.items():
         (not_negative if knob.endswith(("_weight", "_epochs", "_floor")) else positive)(**{knob: value})
-    return OBJECTIVES.get(name, Objective)(name, numbers, label_smoothing=label_smoothing)
+    made = OBJECTIVES.get(name, Objective)
+    return made(name, numbers, label_smoothing=label_smoothing, class_weights=class_weights)
 
 
 def defaults(name: str) -> dict[str, float]:

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgekd.core.augment import Augmentation
+from edgekd.core.augment import Augmentation, Augmenting, Viewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How to train: plain numbers.
 
-    batch_size: images a step, over all processes and micro-batches. learning_rate: the peak. milestones: epochs of the
+    batch_size: samples a step, over all processes and micro-batches. learning_rate: the peak. milestones: epochs of the
     step schedule. clip_norm: largest L2 norm of the gradient. ema_decay: of an average of the weights that becomes the
     student; None for the last weights. accumulate: micro-batches a step, for memory; batch norm sees one at a time.
     precision: `fp32`, or `bf16` by autocast. max_skipped: steps whose gradient may be not finite, and are dropped.
-    views: after so many epochs the augmented pictures come again; 0: never. seed: of initial weights, order and
-    dropout; view_seed: of the pictures.
+    balance: each epoch shows as many samples of every class (`edgekd.core.balance`). views: after so many epochs the
+    augmented samples come again; 0: never. seed: of initial weights, order and dropout; view_seed: of the views.
     """
 
     epochs: int
@@ -39,7 +39,8 @@ class Settings:
     channels_last: bool = True
     compile: bool = False
     max_skipped: int = 10
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmenting[Viewed] = field(default_factory=Augmentation)
+    balance: bool = False
     views: int = 0
     seed: int = 0
     view_seed: int = 0

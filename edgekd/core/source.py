@@ -1,4 +1,4 @@
-"""Where training takes its pixels from: all of them on the device, or streamed through worker processes."""
+"""Where training takes its samples from: all of them on the device, or streamed through worker processes."""
 
 import ctypes
 import signal
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,42 +28,43 @@ AHEAD = 3
 
 
 class Source(Protocol):
-    """n pictures with labels. labels: (n,) int64 on `device`; size: (height, width)."""
+    """n samples with labels. labels: (n,) int64 on `device`; size: (height, width), or a sample's shape."""
 
     labels: Tensor
     device: torch.device
-    size: tuple[int, int]
+    size: tuple[int, ...]
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The pictures of each (m,) index tensor, (m, channels, height, width) uint8 on `device`, in order."""
+        """The samples of each (m,) index tensor on `device`, in order: pictures (m, channels, height, width) uint8."""
 
 
 class Resident:
-    """All pixels on the device: a batch is one look-up. images: (n, channels, height, width) uint8 on the device."""
+    """All samples on the device: a batch is one look-up. inputs: (n, channels, height, width) uint8, or others."""
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images.contiguous(memory_format=torch.channels_last)
-        self.labels, self.device = labels, images.device
-        self.size = (images.shape[-2], images.shape[-1])
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        pictures = inputs.ndim == 4
+        self.inputs = inputs.contiguous(memory_format=torch.channels_last) if pictures else inputs.contiguous()
+        self.labels, self.device = labels, inputs.device
+        self.size = tuple(inputs.shape[2:] if pictures else inputs.shape[1:])
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""
         for index in indices:
-            yield self.images[index.to(self.device)]
+            yield self.inputs[index.to(self.device)]
 
 
 class Streamed:
-    """Pixels that stay in host memory, or on disk as a memory map; worker processes collect the batches ahead of time.
+    """Samples that stay in host memory, or on disk as a memory map; worker processes collect the batches ahead of time.
 
-    images: (n, height, width, channels) uint8, whatever numpy can index; labels: (n,) int64.
+    inputs: images (n, height, width, channels) uint8, or others, whatever numpy can index; labels: (n,) int64.
     """
 
     def __init__(
-        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], *, device: torch.device, workers: int
+        self, inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, device: torch.device, workers: int
     ) -> None:
-        self.images, self.workers, self.device = images, workers, device
+        self.inputs, self.workers, self.device = inputs, workers, device
         self.labels = torch.from_numpy(labels).to(device)
-        self.size = (images.shape[1], images.shape[2])
+        self.size = tuple(inputs.shape[1:3] if len(inputs.shape) == 4 else inputs.shape[1:])
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """See `Source`.
@@ -71,15 +72,16 @@ class Streamed:
         Raises:
             EnvironmentFault: a worker died or hangs.
         """
-        collected = self._through_workers(indices) if self.workers else (_collect(self.images, i) for i in indices)
+        collected = self._through_workers(indices) if self.workers else (_collect(self.inputs, i) for i in indices)
         for batch in collected:
             pinned = batch.pin_memory() if self.device.type == "cuda" else batch
-            yield pinned.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            moved = pinned.to(self.device, non_blocking=True)
+            yield moved.permute(0, 3, 1, 2) if moved.ndim == 4 else moved
 
     def _through_workers(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        # Forked, so that the pixels are shared and not copied; torch moves the batches back through shared memory.
+        # Forked, so that the samples are shared and not copied; torch moves the batches back through shared memory.
         others = set(active_children())
-        pool = ProcessPoolExecutor(self.workers, get_context("fork"), initializer=_adopt, initargs=(self.images,))
+        pool = ProcessPoolExecutor(self.workers, get_context("fork"), initializer=_adopt, initargs=(self.inputs,))
         ahead = deque[Future[Tensor]]()
         try:
             for index in indices:
@@ -92,25 +94,25 @@ class Streamed:
             for worker in set(active_children()) - others:
                 worker.kill()  # one that hangs would hold up the end of this process for ever
             raise EnvironmentFault(
-                "a worker that loads training images died or hangs; is memory short? Run again, it goes on from the "
+                "a worker that loads training samples died or hangs; is memory short? Run again, it goes on from the "
                 "last checkpoint; distill.workers = 0 loads without workers"
             ) from err
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _collect(images: npt.NDArray[np.uint8], index: Tensor) -> Tensor:
-    return torch.from_numpy(images[index.cpu().numpy()])
+def _collect(inputs: npt.NDArray[Any], index: Tensor) -> Tensor:
+    return torch.from_numpy(inputs[index.cpu().numpy()])
 
 
-_adopted: list[npt.NDArray[np.uint8]] = []
-"""In a worker: the pixels that it collects from."""
+_adopted: list[npt.NDArray[Any]] = []
+"""In a worker: the samples that it collects from."""
 
 
-def _adopt(images: npt.NDArray[np.uint8]) -> None:
+def _adopt(inputs: npt.NDArray[Any]) -> None:
     if sys.platform == "linux":  # a worker that outlives a killed parent would wait for ever and hold its locks
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _adopted[:] = [images]
+    _adopted[:] = [inputs]
 
 
 def _collect_adopted(index: Tensor) -> Tensor:

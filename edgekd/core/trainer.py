@@ -1,8 +1,8 @@
 """The training loop: batches in, epoch statistics out; no files, no prints.
 
-Everything random in a step follows from (seed, epoch, step) and everything in a picture from (view_seed, view, sample).
-So a run that was stopped after any step, and goes on from `state()`, ends with the same bytes on a CPU with the same
-thread count.
+Everything random in a step follows from (seed, epoch, step), and in a view from (view_seed, view, sample). So a run
+that was stopped after any step, and goes on from `state()`, ends with the same bytes on a CPU with the same thread
+count.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from edgekd.core.augment import View, draw
+from edgekd.core.augment import Viewed, draw
 from edgekd.core.average import Average
+from edgekd.core.balance import balanced
 from edgekd.core.epoch import LOOK_EVERY, EpochStats, Sums
-from edgekd.core.forward import Targets, autocast, prepared
+from edgekd.core.forward import Targets, autocast, laid_out, prepared
+from edgekd.core.losses import labelled
 from edgekd.core.methods import Objective
 from edgekd.core.optimizer import Settings, build_optimizer, learning_rate
 from edgekd.core.parallel import ALONE, Ranks
@@ -38,9 +40,9 @@ class _Part:
 
 
 class Trainer:
-    """Trains `student` on the pictures of `source`, epoch by epoch, resumable after every step.
+    """Trains `student` on the samples of `source`, epoch by epoch, resumable after every step.
 
-    student: on the device of the source, uint8 pictures in, (batch, K) logits out. targets: the teacher's logits; None
+    student: on the device of the source, raw samples in, (batch, K) logits out. targets: the teacher's logits; None
     where the objective needs none. ranks: the processes that share each batch.
     """
 
@@ -137,7 +139,11 @@ class Trainer:
     def _indices(self) -> list[Tensor]:
         """This process's micro-batches of the epoch, `accumulate` of them a step."""
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.samples, generator=generator)[: self.steps_per_epoch * self.batch_size]
+        used = self.steps_per_epoch * self.batch_size
+        if self.settings.balance:
+            order = balanced(self.source.labels.cpu(), generator)[:used]
+        else:
+            order = torch.randperm(self.samples, generator=generator)[:used]
         shares = [self.ranks.share(batch) for batch in torch.split(order, self.batch_size)]
         return [part.to(self.source.device) for share in shares for part in self._parts(share)]
 
@@ -149,7 +155,7 @@ class Trainer:
             )
         return share.chunk(self.settings.accumulate)
 
-    def _step(self, step: int, rate: float, number: int, view: View, stream: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _step(self, step: int, rate: float, number: int, view: Viewed, stream: Iterator[tuple[Tensor, Tensor]]) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         seed = (self.settings.seed * 1_000_003 + self.epoch) * 1_000_003 + step * self.ranks.world + self.ranks.rank
@@ -167,20 +173,19 @@ class Trainer:
             return
         for part in parts:
             size = float(len(part.index))
-            hit = (part.logits.argmax(dim=-1) == _hard(part.labels)).sum()
-            self.sums.add(seen=size, loss=part.loss * size, correct=hit)
+            known = labelled(part.labels)
+            hit = ((part.logits.argmax(dim=-1) == _hard(part.labels)) & known).sum()
+            self.sums.add(seen=size, loss=part.loss * size, labelled=known.sum(), correct=hit)
             if step % LOOK_EVERY == 0:
                 self.sums.look(self.objective, part.logits, part.teacher, part.labels)
 
-    def _backward(self, index: Tensor, pixels: Tensor, number: int, view: View, *, epoch: float, last: bool) -> _Part:
-        pictures = view.pictures(pixels, index)
-        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        pictures = pictures.contiguous(memory_format=layout)
-        teacher = None if self.targets is None else self.targets(number, index, pictures)
+    def _backward(self, index: Tensor, raw: Tensor, number: int, view: Viewed, *, epoch: float, last: bool) -> _Part:
+        inputs = laid_out(view.inputs(raw, index), channels_last=self.settings.channels_last)
+        teacher = None if self.targets is None else self.targets(number, index, inputs)
         # Gradients travel between processes once a step, with the last micro-batch.
         with nullcontext() if last or self._shared is None else self._shared.no_sync():
-            with autocast(pictures.device, self.settings.precision):
-                logits = self._forward(pictures)
+            with autocast(inputs.device, self.settings.precision):
+                logits = self._forward(inputs)
             logits = logits.float()
             labels = view.targets(self.source.labels, index, classes=logits.shape[-1])
             loss = self.objective(logits, teacher, labels, epoch=epoch)

@@ -45,8 +45,7 @@ def read_debian(folder: Path = DEBIAN_FOLDER) -> Pool:
             f"fashion-mnist-full: {folder} does not exist; install Debian's package dataset-fashion-mnist "
             "(apt-get install dataset-fashion-mnist), or use the built-in subset source = 'fashion-mnist'"
         )
-    parts = {name: _read_part(folder, prefix) for name, prefix in (("train", "train"), ("test", "t10k"))}
-    return Pool(classes=CLASSES, **parts)
+    return Pool(classes=CLASSES, train=_read_part(folder, "train"), test=_read_part(folder, "t10k"))
 
 
 def _read_part(folder: Path, prefix: str) -> Samples:
@@ -57,7 +56,7 @@ def _read_part(folder: Path, prefix: str) -> Samples:
             f"{folder}: {prefix} images are {images.shape}, labels {labels.shape}; expected (n, height, width) and "
             "(n,). Install dataset-fashion-mnist again"
         )
-    return Samples(images=images[..., None], labels=labels.astype(np.int64))
+    return Samples(inputs=images[..., None], labels=labels.astype(np.int64))
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:

@@ -137,5 +137,5 @@ def _from_folder(
     resize = (height, width) if height is not None and width is not None else None
     names = classes or class_folders(folder)
     samples = read_labelled_folder(folder, classes=names, resize=resize, channels=channels, limit=limit)
-    images = samples.images if layout == "nhwc" else np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2))
+    images = samples.inputs if layout == "nhwc" else np.ascontiguousarray(samples.inputs.transpose(0, 3, 1, 2))
     return ModelSamples(inputs=images, labels=samples.labels, classes=names)

@@ -4,45 +4,76 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from edgekd.data.dataset import Pool, Samples
+from edgekd.data.dataset import UNLABELLED, Pool, Samples
 from edgekd.data.parts import draw
-from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.data.pictures import OTHER_PICTURES, SUFFIXES, stack
+from edgekd.errors import BadInputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
-OTHER_PICTURES = {".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"}
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+"""Names of a folder, beside the class folders, whose images have no label."""
 
 
-def read_folder(folder: Path, *, resize: tuple[int, int] | None, channels: int | None) -> Pool:
+def read_folder(
+    folder: Path, *, resize: tuple[int, int] | None, channels: int | None, classes: tuple[str, ...] | None = None
+) -> Pool:
     """The images anywhere below `folder/CLASS`, or the same below `folder/train` and `folder/test`.
+
+    Images without a label: those in a folder `unlabelled` beside the class folders, and all of a folder (or of
+    `train/`) that has images and no folders. The classes are then those of `test/`, else `classes`.
 
     resize: (height, width), bilinear with antialiasing. channels: 1 or 3; None takes 1 when every image is grey.
 
     Raises:
         BadInputError: no class folders or one whose name is not UTF-8, other folders beside train/ and test/, an
-            unreadable image, mixed sizes without `resize`.
+            unreadable image, mixed sizes without `resize`, or images without labels and no classes.
         EnvironmentFault: pillow is not installed.
     """
     parts = folder / "train", folder / "test"
     if not any(part.is_dir() for part in parts):
-        classes = class_folders(folder)
-        samples = _read(folder, classes, resize=resize, channels=channels)
-        return Pool(classes=classes, train=samples)
-    names = _folders(folder)
-    if names != ("test", "train"):
+        names = _class_names([folder], classes)
+        return Pool(classes=names, train=_read(folder, names, resize=resize, channels=channels, unlabelled=True))
+    found = _folders(folder)
+    if found != ("test", "train"):
         raise BadInputError(
-            f"{folder}: found the folders {', '.join(names)}; expected train and test, both and nothing beside them "
+            f"{folder}: found the folders {', '.join(found)}; expected train and test, both and nothing beside them "
             "(the validation split is cut out of train), or class folders alone"
         )
-    classes = class_folders(parts[0])
-    if class_folders(parts[1]) != classes:
+    names = _class_names([*parts], classes)
+    train = _read(parts[0], names, resize=resize, channels=channels, unlabelled=True, source=folder)
+    depth = train.inputs.shape[-1]
+    test = _read(parts[1], names, resize=resize, channels=depth, unlabelled=True, source=folder)
+    return Pool(classes=names, train=train, test=test)
+
+
+def _class_names(folders: list[Path], classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes of these parts of a source: their class folders', else those that were given."""
+    labelled = [part for part in folders if not is_unlabelled(part)]
+    if not labelled:
+        if classes is None:
+            raise BadInputError(
+                f"{folders[0]}: has images and no class folders, so nothing says which classes there are; expected one "
+                "folder a class, or data.classes = [...], what the teacher tells apart, in its order"
+            )
+        return classes
+    if classes is not None:
         raise BadInputError(
-            f"{folder}: train/ has the classes {classes}, test/ {class_folders(parts[1])}; expected the same"
+            f"data.classes is set, but {labelled[0]} has class folders, which say it; remove data.classes"
         )
-    train = _read(parts[0], classes, resize=resize, channels=channels)
-    test = _read(parts[1], classes, resize=resize, channels=train.images.shape[-1])
-    return Pool(classes=classes, train=train, test=test)
+    names = class_folders(labelled[0])
+    if len(labelled) > 1 and class_folders(labelled[1]) != names:
+        raise BadInputError(
+            f"{folders[0].parent}: train/ has the classes {names}, test/ {class_folders(labelled[1])}; expected the "
+            "same"
+        )
+    return names
+
+
+def is_unlabelled(folder: Path) -> bool:
+    """Whether a folder has images and no class folders."""
+    return not [name for name in _folders(folder) if name not in UNLABELLED_FOLDERS] and any(
+        path.suffix.lower() in SUFFIXES for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def read_labelled_folder(
@@ -73,7 +104,7 @@ def evaluation_root(folder: Path) -> Path:
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """The names of the class folders, sorted: the classes, in the order of their numbers."""
-    names = _folders(folder)
+    names = tuple(name for name in _folders(folder) if name not in UNLABELLED_FOLDERS)
     if len(names) < 2:
         raise BadInputError(f"{folder}: found {len(names)} class folder(s); expected one folder a class, at least 2")
     return names
@@ -101,23 +132,27 @@ def _read(
     resize: tuple[int, int] | None,
     channels: int | None,
     limit: int | None = None,
+    unlabelled: bool = False,
+    source: Path | None = None,
 ) -> Samples:
+    """The images of the class folders, and with `unlabelled` those that have no label.
+
+    source: the folder from which their ids are relative paths; None: this one.
+    """
     paths = [(p, k) for k, name in enumerate(classes) for p in _images(folder / name)]
+    if unlabelled:
+        bare = [folder] if not paths and is_unlabelled(folder) else [folder / name for name in UNLABELLED_FOLDERS]
+        paths += [(p, UNLABELLED) for place in bare for p in _images(place)]
     if not paths:
         raise BadInputError(f"{folder}: found no images; expected {', '.join(sorted(SUFFIXES))} in the class folders")
     if limit is not None:
         labels = np.array([k for _, k in paths], dtype=np.int64)
         paths = [paths[place] for place in draw(labels, len(paths), max(1, limit), seed=0)]
-    pictures = [_decode(path, resize) for path, _ in paths]
-    depth = channels or max(1 if picture.ndim == 2 else 3 for picture in pictures)
-    pictures = [_with_channels(picture, depth) for picture in pictures]
-    for (path, _), picture in zip(paths, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            raise BadInputError(
-                f"{path} is {picture.shape[1]}x{picture.shape[0]} pixels, {paths[0][0]} is "
-                f"{pictures[0].shape[1]}x{pictures[0].shape[0]}; set data.resize = [height, width]"
-            )
-    return Samples(images=np.stack(pictures), labels=np.array([k for _, k in paths], dtype=np.int64))
+    return Samples(
+        inputs=stack(((str(path), path) for path, _ in paths), resize=resize, channels=channels),
+        labels=np.array([k for _, k in paths], dtype=np.int64),
+        ids=np.array([path.relative_to(source or folder).as_posix() for path, _ in paths]),
+    )
 
 
 def _images(folder: Path) -> list[Path]:
@@ -129,32 +164,3 @@ def _images(folder: Path) -> list[Path]:
             f"{other[0]}: found a {other[0].suffix} picture; expected PNG or JPEG; convert or delete it"
         )
     return [p for p in found if p.suffix.lower() in SUFFIXES]
-
-
-def _decode(path: Path, resize: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as err:
-        raise EnvironmentFault('a folder of images needs pillow; install it: pip install "edgekd[train]"') from err
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.mode.startswith("I"):  # Pillow would clip all above 255 to white
-                raise BadInputError(f"{path}: has 16 bits a pixel; expected 8, as a camera gives; convert the file")
-            upright = ImageOps.exif_transpose(image)  # as every viewer shows it
-            picture: Image.Image = upright.convert("L" if image.mode in ("L", "LA", "1") else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
-        raise BadInputError(f"{path}: not a readable PNG or JPEG ({err}); replace or delete the file") from err
-    if resize is not None and (picture.height, picture.width) != resize:
-        picture = picture.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.uint8)
-
-
-def _with_channels(picture: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
-    if picture.ndim == 2:
-        return np.repeat(picture[..., None], channels, axis=-1)
-    if channels == 3:
-        return picture
-    # ITU-R 601 luma, as Pillow's own conversion to "L".
-    luma = picture @ np.array([299, 587, 114]) / 1000
-    grey: npt.NDArray[np.uint8] = np.round(luma).astype(np.uint8)
-    return grey[..., None]

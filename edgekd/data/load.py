@@ -1,11 +1,17 @@
-"""From the name of a source to a dataset: a built-in name, a folder of images, or an .npz file."""
+"""From the name of a source to a dataset: a built-in name, images in folders or tables, or an .npz file."""
 
 from pathlib import Path
 
 from edgekd.data.dataset import Dataset, Pool, Samples, split
 from edgekd.data.fashion_mnist import read_debian, read_vendored
 from edgekd.data.image_folder import read_folder, read_labelled_folder
+from edgekd.data.manifest import is_manifest, read_manifest
 from edgekd.data.npz import read_npz
+from edgekd.data.saved_dataset import is_saved_dataset, read_saved_dataset
+from edgekd.data.series import holds_series, read_series_npz
+from edgekd.data.series_csv import Windows, read_series_csv
+from edgekd.data.text_source import TextSettings, is_text_source, numbered, read_pool
+from edgekd.data.wav_folder import Clips, holds_sound, read_wav_folder
 from edgekd.errors import BadInputError, nearest
 
 BUILTIN = {"fashion-mnist": read_vendored, "fashion-mnist-full": read_debian}
@@ -22,18 +28,29 @@ def load(
     calibration_samples: int = 500,
     test_fraction: float = 0.2,
     train_samples: int | None = None,
+    series: Windows | None = None,
+    audio: Clips | None = None,
+    text: TextSettings | None = None,
 ) -> Dataset:
     """The source in four splits. `source` is a built-in name or an absolute or relative path.
 
-    resize: (height, width) in pixels, for folders. channels: 1 or 3, for folders. classes: names, for .npz. One that
-    the source does not take is an error.
+    resize: (height, width) in pixels, for image files. channels: 1 or 3, for image files. classes: names, for .npz,
+    tables, and images without labels. series: for tables of readings. audio: for folders of WAV files. text: for tables
+    of texts. One that the source does not take is an error.
 
     Raises:
         BadInputError: the source is missing, unreadable or cannot be split.
         EnvironmentFault: a package that the source needs is not installed.
     """
-    return split(
-        _pool(source, resize=resize, channels=channels, classes=classes),
+    texts: list[str] | None = None
+    if source not in BUILTIN and series is None and (text is not None or is_text_source(Path(source))):
+        _refuse(source, resize=resize, channels=channels, audio=audio)
+        pool, texts = read_pool(Path(source), text or TextSettings(), classes=classes)
+    else:
+        _refuse(source, text=text)
+        pool = _pool(source, resize=resize, channels=channels, classes=classes, series=series, audio=audio)
+    dataset = split(
+        pool,
         source=source,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -41,24 +58,44 @@ def load(
         test_fraction=test_fraction,
         train_samples=train_samples,
     )
+    return dataset if texts is None else numbered(dataset, texts, text or TextSettings())
 
 
-def _pool(
-    source: str, *, resize: tuple[int, int] | None, channels: int | None, classes: tuple[str, ...] | None
+def _pool(  # noqa: PLR0911  one return for each kind of source
+    source: str,
+    *,
+    resize: tuple[int, int] | None,
+    channels: int | None,
+    classes: tuple[str, ...] | None,
+    series: Windows | None,
+    audio: Clips | None,
 ) -> Pool:
     path = Path(source)
+    if series is not None and path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+        _refuse(source, resize=resize, channels=channels, audio=audio)
+        return read_series_csv(path, series, classes=classes)
+    _refuse(source, series=series)
+    if source not in BUILTIN and path.is_dir() and not is_saved_dataset(path) and holds_sound(path):
+        _refuse(source, resize=resize, channels=channels, classes=classes)
+        return read_wav_folder(path, audio or Clips())
+    _refuse(source, audio=audio)
     if source in BUILTIN:
         _refuse(source, resize=resize, channels=channels, classes=classes)
         return BUILTIN[source]()
+    if path.is_dir() and is_saved_dataset(path):
+        return read_saved_dataset(path, resize=resize, channels=channels, classes=classes)
     if path.is_dir():
-        _refuse(source, classes=classes)
-        return read_folder(path, resize=resize, channels=channels)
+        return read_folder(path, resize=resize, channels=channels, classes=classes)
+    if is_manifest(path):
+        return read_manifest(path, resize=resize, channels=channels, classes=classes)
     if path.suffix == ".npz" and path.is_file():
         _refuse(source, resize=resize, channels=channels)
-        return read_npz(path, classes=classes)
+        return read_series_npz(path, classes=classes) if holds_series(path) else read_npz(path, classes=classes)
     known = ", ".join(BUILTIN)
     raise BadInputError(
-        f"data source '{source}' is neither a folder, nor an .npz file, nor one of: {known}"
+        f"data source '{source}' is neither a folder, nor an .npz file, nor a table of images (.csv, .tsv or .parquet "
+        f"with a column 'path'), nor a table of readings (set data.series.window), nor a file of texts (.csv, .tsv or "
+        f".jsonl with a column 'text'), nor one of: {known}"
         f"{nearest(path.name, list(BUILTIN))}"  # the last part: recipes make every path absolute
     )
 

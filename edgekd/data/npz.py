@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.data.dataset import Pool, Samples
+from edgekd.data.dataset import UNLABELLED, Pool, Samples
 from edgekd.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -108,39 +108,45 @@ def _map_member(path: Path, info: zipfile.ZipInfo) -> Array | None:
 def read_npz(path: Path, *, classes: tuple[str, ...] | None) -> Pool:
     """A dataset from arrays x_train, y_train, x_test, y_test, or x and y alone.
 
-    x: (n, height, width) or (n, height, width, channels) uint8, 1 or 3 channels; y: (n,) integers from 0.
-    Class names come from `classes`, else from an array `classes` of strings, else they are the numbers.
+    x: (n, height, width) or (n, height, width, channels) uint8, 1 or 3 channels; y: (n,) integers from 0, -1 where
+    there is no label. Without y_train, or y, no sample has one. Class names come from `classes`, else from an array
+    `classes` of strings, else they are the numbers.
 
     Raises:
-        BadInputError: what `read_arrays` raises, a missing array, a wrong shape or dtype.
+        BadInputError: what `read_arrays` raises, a missing array, a wrong shape or dtype, or no labels and no classes.
     """
     arrays = read_arrays(path)
     test = None
     if "x_train" in arrays:
+        if "x_test" in arrays and "y_train" in arrays and "y_test" not in arrays:
+            raise BadInputError(
+                f"{path}: array 'y_test' is missing, and y_train is there; expected labels to test with"
+            )
         train = _samples(path, arrays, "x_train", "y_train")
         test = _samples(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
     else:
         train = _samples(path, arrays, "x", "y")
-    return Pool(classes=_classes(path, arrays, classes, train.labels), train=train, test=test)
+    labels = train.labels if test is None else np.concatenate([train.labels, test.labels])
+    return Pool(classes=_classes(path, arrays, classes, labels), train=train, test=test)
 
 
 def _samples(path: Path, arrays: dict[str, Array], x: str, y: str) -> Samples:
-    for name in (x, y):
-        if name not in arrays:
-            found = ", ".join(sorted(arrays)) or "none"
-            raise BadInputError(f"{path}: array '{name}' is missing (found: {found}); expected x and y, or x_train, …")
-    images, labels = arrays[x], arrays[y]
+    if x not in arrays:
+        found = ", ".join(sorted(arrays)) or "none"
+        raise BadInputError(f"{path}: array '{x}' is missing (found: {found}); expected x and y, or x_train, …")
+    images = arrays[x]
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
         raise BadInputError(
             f"{path}: '{x}' is {images.dtype} of shape {arrays[x].shape}; expected raw uint8 pixels, "
             "(n, height, width) or (n, height, width, 1 or 3). Scaling belongs into the network, not into the data"
         )
+    labels = arrays[y] if y in arrays else np.full(len(images), UNLABELLED)
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
         raise BadInputError(
             f"{path}: '{y}' is {labels.dtype} of shape {labels.shape}; expected {len(images)} integers, one an image"
         )
-    return Samples(images=images, labels=labels.astype(np.int64))
+    return Samples(inputs=images, labels=labels.astype(np.int64))
 
 
 def _classes(
@@ -155,7 +161,12 @@ def _classes(
                 f"{path}: 'classes' is {names.dtype} of shape {names.shape}; expected a list of strings, (classes,)"
             )
         return tuple(str(name) for name in names)
-    count = int(labels.max(initial=-1)) + 1
+    count = int(labels.max(initial=UNLABELLED)) + 1
+    if count == 0:
+        raise BadInputError(
+            f"{path}: array 'y' is missing (found: {', '.join(sorted(arrays))}), and without labels nothing says which "
+            "classes there are; expected y, or what the teacher tells apart as data.classes or an array 'classes'"
+        )
     if count > len(labels):
         raise BadInputError(
             f"{path}: label {count - 1} among {len(labels)} samples leaves classes without any; count classes from 0, "

@@ -98,7 +98,7 @@ def random_parts(shape: tuple[int | None, ...], *, dtype: str, count: int, seed:
 
 
 def random_samples(shape: tuple[int | None, ...], *, dtype: str, count: int, seed: int = 0) -> npt.NDArray[Any]:
-    """(count, ...) random numbers for an input of `shape`: uint8 uniform over 0..255, floats standard normal.
+    """(count, ...) random numbers for an input of `shape`: integers uniform, floats standard normal.
 
     shape: of the network's input, its batch first, None for dynamic sizes; only the batch may be dynamic.
 
@@ -115,6 +115,10 @@ def random_samples(shape: tuple[int | None, ...], *, dtype: str, count: int, see
     generator = np.random.default_rng(seed)
     if dtype == "uint8":
         return generator.integers(0, 256, (count, *sizes), dtype=np.uint8)
+    if dtype == "int32":  # token numbers, of which every vocabulary has 0 and 1
+        return generator.integers(0, 2, (count, *sizes), dtype=np.int32)
+    if dtype == "int16":
+        return generator.integers(-(2**15), 2**15, (count, *sizes), dtype=np.int16)
     return generator.standard_normal((count, *sizes), dtype=np.float32).astype(dtype, copy=False)
 
 

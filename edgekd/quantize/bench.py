@@ -13,6 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.progress import Listener, Progress
 from edgekd.quantize.calibrate import Histogram, observe, ranges
 from edgekd.quantize.convert import CONVERTED
+from edgekd.quantize.front_end import front_end
 from edgekd.quantize.portable import saturating
 from edgekd.quantize.prepare import failures
 from edgekd.quantize.probe import Probe, Probes
@@ -87,6 +88,7 @@ class Bench:
         self.lost: dict[str, str] = {}
         self.decisions: list[Decision] = []
         self.out_of_time = False
+        self.front_end = _front_end(prepared)
         self._observed: dict[Path, Mapping[str, Histogram]] = {}
 
     def build(
@@ -97,7 +99,7 @@ class Bench:
         path = self.folder / f"{variant}-{len(self.decisions)}.onnx"
         try:
             if scheme is None:
-                CONVERTED[variant][0](source, path, self.ranges(source, "minmax"))
+                CONVERTED[variant][0](source, path, self.ranges(source, "minmax"), self.front_end)
                 self._name(path)
             else:
                 scheme = self.write(source, path, scheme)
@@ -113,12 +115,15 @@ class Bench:
     def write(self, fp32: Path, path: Path, scheme: Scheme) -> Scheme:
         """`fp32` quantized as the scheme says, with the network's own metadata; the scheme that it came to.
 
-        A layer that no choice of weights keeps from saturating, such as a product of two activations, stays in fp32.
+        A layer that no choice of weights keeps from saturating, such as a product of two activations, stays in fp32,
+        and so does the front end.
 
         Raises:
             BadInputError: a layer can saturate, and the search is to refuse that.
         """
         ranges = self.ranges(fp32, scheme.method)
+        exclude = tuple(sorted({*scheme.exclude, *self.front_end}))
+        scheme = replace(scheme, exclude=exclude, front_end=self.front_end)
         write(fp32, path, scheme, ranges)
         heavy = saturating(path) if self.fix_saturation or self.refuse_saturation else ()
         if heavy and self.fix_saturation:
@@ -197,6 +202,12 @@ class Bench:
         for key, value in self.metadata.items():
             proto.metadata_props.add(key=key, value=value)
         path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _front_end(prepared: Path) -> tuple[str, ...]:
+    import onnx
+
+    return front_end(onnx.load(str(prepared), load_external_data=False))
 
 
 def finite_and_different(samples: npt.NDArray[Any]) -> None:

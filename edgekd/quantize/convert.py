@@ -1,6 +1,6 @@
 """Variants that need no int8 ranges of activations: fp16, dynamic int8 and int8 or int4 weights."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     import onnx
 
 Ranges = Mapping[str, tuple[float, float]]
+Converter = Callable[[Path, Path, Ranges, Sequence[str]], None]
 
 LARGEST_HALF = 65_504.0
 SMALLEST_HALF = 2.0**-24
 
 
-def _fp16(source: Path, target: Path, ranges: Ranges) -> None:
+def _fp16(source: Path, target: Path, ranges: Ranges, keep: Sequence[str]) -> None:
     """What does not fit into 16 bits stays in 32: the CPU provider computes in 32 bits and would hide an overflow."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -27,7 +28,9 @@ def _fp16(source: Path, target: Path, ranges: Ranges) -> None:
     model = onnx.load(str(source))
     own = {node.name for node in model.graph.node}
     with quiet():
-        made = convert_float_to_float16(model, keep_io_types=True, node_block_list=_too_wide(model, ranges))
+        made = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=sorted({*_too_wide(model, ranges), *keep})
+        )
         _drop_round_trips(made.graph, own)
         # The converter appends the casts of its inputs at the end.
         OnnxModel.graph_topological_sort(made.graph)
@@ -68,25 +71,28 @@ def _too_wide(model: "onnx.ModelProto", ranges: Ranges) -> list[str]:
     return [node.name for node in model.graph.node if bad & {*node.input, *node.output}]
 
 
-def _dynamic(source: Path, target: Path, ranges: Ranges) -> None:
+def _dynamic(source: Path, target: Path, ranges: Ranges, keep: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     # QUInt8 weights: ONNX Runtime's CPU provider has no ConvInteger for signed ones, and they cannot saturate on AVX2.
     with quiet():
-        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QUInt8)
+        quantize_dynamic(
+            str(source), str(target), per_channel=True, weight_type=QuantType.QUInt8, nodes_to_exclude=list(keep)
+        )
 
 
-def _weights(bits: int) -> "Callable[[Path, Path, Ranges], None]":
-    def write(source: Path, target: Path, ranges: Ranges) -> None:
-        write_weight_only(source, target, bits=bits)
+def _weights(bits: int) -> Converter:
+    def write(source: Path, target: Path, ranges: Ranges, keep: Sequence[str]) -> None:
+        write_weight_only(source, target, bits=bits, keep=keep)
 
     return write
 
 
-CONVERTED: Mapping[str, tuple[Callable[[Path, Path, Ranges], None], str]] = {
+CONVERTED: Mapping[str, tuple[Converter, str]] = {
     "fp16": (_fp16, "16-bit floats inside, 32-bit inputs and outputs"),
     "int8-dynamic": (_dynamic, "uint8 weights; activations quantized as they come"),
     "int8-weight-only": (_weights(8), "8-bit weights of the matrix products, the rest in fp32"),
     "int4-weight-only": (_weights(4), "4-bit weights of the matrix products, the rest in fp32"),
 }
-"""Variant -> what writes it from a prepared fp32 file and its activations' ranges, and how it is made in words."""
+"""Variant -> what writes it from a prepared fp32 file, its activations' ranges and the names of the nodes that stay in
+32 bits, and how it is made in words."""

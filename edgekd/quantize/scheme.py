@@ -23,8 +23,9 @@ class Scheme:
     pair: types of activations and weights. weights: `full` 8 bits; `safe` 8 bits with as much headroom a channel as
     keeps every 16-bit pair sum of AVX2's kernels in range; `7bit` everywhere; `7bit-there` and `u8u8-there` only in
     the layers that could saturate. method: how activation ranges are chosen. nodes: `all` that ONNX Runtime has int8
-    kernels for, or the `matrix` products alone. exclude: names of nodes that stay in float. raw_pixels: preprocessing
-    is folded into the first layer. equalised, corrected: what was done to the fp32 weights and biases before.
+    kernels for, or the `matrix` products alone. exclude: names of nodes that stay in float; front_end: those of them
+    that always do (edgekd.quantize.front_end). raw_pixels: preprocessing is folded into the first layer. equalised,
+    corrected: what was done to the fp32 weights and biases before.
     """
 
     pair: Pair = "u8s8"
@@ -33,6 +34,7 @@ class Scheme:
     method: Method = "minmax"
     nodes: Nodes = "all"
     exclude: tuple[str, ...] = ()
+    front_end: tuple[str, ...] = ()
     raw_pixels: bool = False
     equalised: bool = False
     corrected: bool = False
@@ -40,6 +42,7 @@ class Scheme:
     def sentence(self) -> str:
         """The scheme in words, for a report."""
         activation, weight = PAIRS[self.pair]
+        others = [name for name in self.exclude if name not in self.front_end]
         words = [
             f"{activation} activations x {weight} weights",
             "a scale a channel" if self.per_channel else "a scale a tensor",
@@ -49,7 +52,8 @@ class Scheme:
             "preprocessing folded into the first layer" if self.raw_pixels else "",
             "cross-layer equalisation" if self.equalised else "",
             "bias correction" if self.corrected else "",
-            f"fp32: {', '.join(self.exclude)}" if self.exclude else "",
+            "front end in fp32" if self.front_end else "",
+            f"fp32: {', '.join(others)}" if others else "",
         ]
         return ", ".join(word for word in words if word)
 

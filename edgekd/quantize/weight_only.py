@@ -4,7 +4,7 @@ Written here, not by onnxruntime.quantization's MatMulNBitsQuantizer: that one n
 exporter only, takes no Gemm, and scales each block by its largest value.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,12 @@ class Blocks:
     scales: npt.NDArray[np.float32]
 
 
-def write_weight_only(source: Path, target: Path, *, bits: int, block_size: int = BLOCK_SIZE) -> WeightOnly:
+def write_weight_only(
+    source: Path, target: Path, *, bits: int, block_size: int = BLOCK_SIZE, keep: Container[str] = ()
+) -> WeightOnly:
     """Write `source` to `target` with the constant weights of each MatMul and Gemm in `bits` (8 or 4) bits.
 
-    block_size: how many values of a column share a scale, a power of two from 16 on.
+    block_size: how many values of a column share a scale, a power of two from 16 on. keep: names of nodes that stay.
     Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#commicrosoftmatmulnbits
 
     Raises:
@@ -70,7 +72,7 @@ def write_weight_only(source: Path, target: Path, *, bits: int, block_size: int 
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     before = _float_values(graph.initializer)
-    reasons = {node.name or node.output[0]: _obstacle(node, stored) for node in graph.node if _is_product(node)}
+    reasons = {node.name or node.output[0]: _obstacle(node, stored, keep) for node in graph.node if _is_product(node)}
     layers = tuple(name for name, reason in reasons.items() if not reason)
     left = tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     if not layers:
@@ -78,7 +80,7 @@ def write_weight_only(source: Path, target: Path, *, bits: int, block_size: int 
             f"nothing to quantize: no MatMul or Gemm has {FEWEST_VALUES:,} constant weights or more "
             f"({'; '.join(left) or 'there is none at all'})"
         )
-    nodes = [new for node in graph.node for new in _converted(node, graph, stored, bits, block_size)]
+    nodes = [new for node in graph.node for new in _converted(node, graph, stored, bits, block_size, keep)]
     del graph.node[:]
     graph.node.extend(nodes)
     _drop_unused(graph, stored)
@@ -135,11 +137,13 @@ def _options(node: "onnx.NodeProto") -> dict[str, Any]:
     return {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0, **given}
 
 
-def _obstacle(node: "onnx.NodeProto", stored: dict[str, "onnx.TensorProto"]) -> str:
+def _obstacle(node: "onnx.NodeProto", stored: dict[str, "onnx.TensorProto"], keep: Container[str]) -> str:
     """Why a product stays as it is; empty where it can be quantized."""
     import onnx
 
     weight, options = stored.get(node.input[1]), _options(node)
+    if node.name in keep:
+        return "part of the front end"
     if weight is None:
         return "weights are not constant"
     if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
@@ -157,11 +161,12 @@ def _converted(
     stored: dict[str, "onnx.TensorProto"],
     bits: int,
     block_size: int,
+    keep: Container[str],
 ) -> Iterator["onnx.NodeProto"]:
     """The node itself, or MatMulNBits with an Add where a Gemm has a bias; its weights go into `graph`."""
     import onnx
 
-    if not _is_product(node) or _obstacle(node, stored):
+    if not _is_product(node) or _obstacle(node, stored, keep):
         yield node
         return
     transposed = bool(_options(node)["transB"])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 INTO_MATRIX = ("Relu", "Clip")
+LOOK_UP = "Gather"
+"""Of a row of a table: it computes nothing, but an embedding is most of a text network's file."""
 """Activations that ONNX Runtime's quantizer puts into the range of the product before them."""
 
 MOVERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Split")
@@ -217,7 +219,7 @@ def _attribute(node: "onnx.NodeProto", name: str, otherwise: int) -> int:
 
 
 def _op_types(scheme: Scheme) -> Sequence[str]:
-    return (*MATRIX, *INTO_MATRIX) if scheme.nodes == "matrix" else _all_op_types()
+    return (*MATRIX, *INTO_MATRIX, LOOK_UP) if scheme.nodes == "matrix" else _all_op_types()
 
 
 def _all_op_types() -> tuple[str, ...]:

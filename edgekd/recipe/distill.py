@@ -131,6 +131,11 @@ class Distill(Section):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the label spread over all classes. Default 0."
     )
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = Field(
+        default="none",
+        description="Weight of each class in the label term: `balanced` is n / (K n_k), n_k the class's training "
+        "samples; or one number a class, in their order. The distillation term is never weighted. Default none.",
+    )
     mixup: float = Field(
         default=0.0,
         ge=0,
@@ -230,6 +235,8 @@ class Distill(Section):
         targets = [key for key in ENTROPY_TARGETS if key in self.model_fields_set]
         if len(targets) > 1:
             yield f"{' and '.join(targets)} are set, and each says how much entropy a soft label has; keep one"
+        if not isinstance(self.class_weights, str) and min(self.class_weights, default=0.0) <= 0:
+            yield f"class_weights is {list(self.class_weights)}; expected positive numbers, one a class"
         if (self.mixup or self.cutmix) and self.method in ONE_CLASS:
             yield (
                 f"mixup and cutmix mix labels, and method = '{self.method}' needs one true class; set both to 0 "

@@ -24,7 +24,8 @@ def _line(problem: Any, path: tuple[str, ...]) -> str:
     location = ".".join(path)
     if problem["type"] == "extra_forbidden":
         *parents, key = path
-        known = [field.alias or name for name, field in SECTIONS[".".join(parents)].model_fields.items()]
+        section = ".".join(part for part in parents if not part.isdigit())  # a number is a table of an array
+        known = [field.alias or name for name, field in SECTIONS[section].model_fields.items()]
         where = ".".join(parents) or "the recipe"
         return f"unknown key '{location}'{nearest(key, known)} (allowed in {where}: {', '.join(known)})"
     if problem["type"] == "missing":

@@ -1,6 +1,7 @@
 """Recipe TOML and overrides -> a validated recipe with absolute paths; all errors at once."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from edgekd.data import BUILTIN
 from edgekd.errors import BadInputError
 from edgekd.recipe.problems import explain
 from edgekd.recipe.schema import Recipe
+from edgekd.recipe.teacher import Teacher, TeacherKeys
 
 
 def load(path: Path, *, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -71,15 +73,22 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         return str(folder / text)
 
     updates: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     if recipe.data.source not in BUILTIN:
-        updates["data"] = recipe.data.model_copy(update={"source": anchor(recipe.data.source)})
+        data["source"] = anchor(recipe.data.source)
+    if recipe.data.audio is not None and recipe.data.audio.group_file is not None:
+        data["audio"] = recipe.data.audio.model_copy(update={"group_file": anchor(recipe.data.audio.group_file)})
+    if recipe.data.text is not None and recipe.data.text.tokenizer is not None:
+        data["text"] = recipe.data.text.model_copy(update={"tokenizer": anchor(recipe.data.text.tokenizer)})
+    if data:
+        updates["data"] = recipe.data.model_copy(update=data)
     for name in ("teacher", "student"):
         section = getattr(recipe, name)
-        changes = {}
-        if section is not None and ".py:" in section.model:
+        changes: dict[str, Any] = {}
+        if isinstance(section, Teacher):
+            changes = _teacher_paths(section, anchor)
+        elif section is not None and ".py:" in section.model:
             changes["model"] = anchor(section.model)
-        if name == "teacher" and section is not None and not section.weights.startswith("builtin:"):
-            changes["weights"] = anchor(section.weights)
         if changes:
             updates[name] = section.model_copy(update=changes)
     if recipe.distill.cache_folder is not None:
@@ -87,3 +96,20 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.validate_.target.endswith(".toml"):
         updates["validate_"] = recipe.validate_.model_copy(update={"target": anchor(recipe.validate_.target)})
     return recipe.model_copy(update=updates)
+
+
+def _teacher_paths(teacher: TeacherKeys, anchor: Callable[[str], str]) -> dict[str, Any]:
+    """The keys of a teacher that name files, made absolute; also its members'."""
+    changes: dict[str, Any] = {}
+    if teacher.model is not None and ".py:" in teacher.model:
+        changes["model"] = anchor(teacher.model)
+    if teacher.weights is not None and not teacher.weights.startswith("builtin:"):
+        changes["weights"] = anchor(teacher.weights)
+    if teacher.path is not None:
+        changes["path"] = anchor(teacher.path)
+    if teacher.endpoint is not None and teacher.endpoint.cache_folder is not None:
+        kept = {"cache_folder": anchor(teacher.endpoint.cache_folder)}
+        changes["endpoint"] = teacher.endpoint.model_copy(update=kept)
+    if isinstance(teacher, Teacher) and teacher.members is not None:
+        changes["members"] = tuple(one.model_copy(update=_teacher_paths(one, anchor)) for one in teacher.members)
+    return changes

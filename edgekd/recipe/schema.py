@@ -8,8 +8,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgekd.recipe.audio import Audio
 from edgekd.recipe.distill import Distill
+from edgekd.recipe.endpoint import Endpoint
 from edgekd.recipe.section import Options, Section
+from edgekd.recipe.series import Series
+from edgekd.recipe.teacher import Member, Teacher
+from edgekd.recipe.text import Text
 
 Precision = Literal[
     "fp16",
@@ -38,7 +43,9 @@ class Data(Section):
 
     source: str = Field(
         description="Built-in name (`fashion-mnist`, `fashion-mnist-full`), a folder of class folders of PNG or JPEG "
-        "images (with or without `train/` and `test/`), or an .npz file. Paths are relative to the recipe."
+        "images (with or without `train/` and `test/`), a table of such images (.csv, .tsv or .parquet with columns "
+        "path, label and, where wanted, split, group, id), a Hugging Face data set saved on disk, or an .npz file. "
+        "Paths are relative to the recipe."
     )
     resize: tuple[int, int] | None = Field(
         default=None,
@@ -46,11 +53,12 @@ class Data(Section):
         "Default: none; images of mixed sizes are then an error.",
     )
     channels: Literal[1, 3] | None = Field(
-        default=None, description="1 (grey) or 3 (RGB), for folders. Default: 1 when every image is grey, else 3."
+        default=None, description="1 (grey) or 3 (RGB), for image files. Default: 1 when every image is grey, else 3."
     )
     classes: tuple[str, ...] | None = Field(
         default=None,
-        description="Class names in the order of the labels, for .npz. Default: the file's `classes`, else numbers.",
+        description="Class names in the order of the labels, for .npz, tables, and images without labels. Default: "
+        "what the source says (an array `classes`, the labels that occur, sorted), else numbers.",
     )
     validation_fraction: float = Field(
         default=0.1,
@@ -73,50 +81,32 @@ class Data(Section):
     train_samples: int | None = Field(
         default=None, ge=2, description="Use only so many training images, balanced by class. Default: all."
     )
-    augment: Literal["none", "crop", "flip", "crop-flip"] = Field(
-        default="crop-flip",
-        description="Training-time augmentation: random crop of the zero-padded image, horizontal mirror, both or "
-        "none. Default: both, the standard of small-image training (He et al. 2016).",
+    balance: Literal["none", "sample"] = Field(
+        default="none",
+        description="`sample`: every epoch shows as many training samples of each class, rare ones several times. "
+        "Default none: as the data is.",
+    )
+    augment: Literal["auto", "none", "crop", "flip", "crop-flip"] = Field(
+        default="auto",
+        description="Training-time augmentation. Of images: random crop of the zero-padded image, horizontal mirror, "
+        "both or none. Default auto: of images both, the standard of small-image training (He et al. 2016); of other "
+        "data what its section says, such as [data.series].",
     )
     crop_padding: int = Field(
         default=4, ge=1, description="Pixels of zero padding for the crop. Default 4 (He et al. 2016)."
     )
+    series: Series | None = Field(
+        default=None, description="Of sensor readings, in a CSV or an .npz, the section [data.series]."
+    )
+    audio: Audio | None = Field(default=None, description="Of a folder of WAV files, the section [data.audio].")
+    text: Text | None = Field(default=None, description="Of a file of texts, the section [data.text].")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if "crop_padding" in self.model_fields_set and "crop" not in self.augment:
+        if "crop_padding" in self.model_fields_set and self.augment in ("none", "flip"):
             raise ValueError(f"crop_padding is set, but augment = '{self.augment}' does not crop; remove one of them")
         if self.resize is not None and min(self.resize) < 1:
             raise ValueError(f"resize is {list(self.resize)}; expected [height, width] in pixels, both positive")
-        return self
-
-
-class Teacher(Section):
-    """The network to learn from."""
-
-    model: str = Field(description="A name from `edgekd models`, or your own network as `file.py:callable`.")
-    weights: str = Field(
-        description="A .safetensors file relative to the recipe, or `builtin:NAME` for a teacher that ships with "
-        "edgekd."
-    )
-    options: Options = Field(
-        default_factory=dict, description="Keyword arguments for the network, e.g. `{ width = 0.5 }`."
-    )
-    mean: tuple[float, ...] | None = Field(
-        default=None,
-        description="Mean of pixels / 255 a channel, as the teacher was trained. Default: what its file says, else the "
-        "training data's own.",
-    )
-    std: tuple[float, ...] | None = Field(
-        default=None, description="Standard deviation of pixels / 255 a channel; as `mean`, and set with it."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std belong together; set both or remove both")
-        if self.std is not None and min(self.std, default=0.0) <= 0:
-            raise ValueError(f"std is {list(self.std)}; expected positive numbers, one a channel")
         return self
 
 
@@ -316,6 +306,9 @@ class Recipe(Section):
                 f"distill.method = '{self.distill.method}' needs a [teacher] section, or set method = 'ce'"
             )
         mixes = self.distill.mixup or self.distill.cutmix
+        if self.teacher is not None and self.teacher.by_sample:
+            self._check_fixed(self.teacher)
+            return self
         if self.distill.teacher_cache != "off" and not self.distill.n_views and (mixes or self.data.augment != "none"):
             raise ValueError(
                 f"distill.teacher_cache = '{self.distill.teacher_cache}' with n_views = 0: the pictures of an epoch "
@@ -323,11 +316,32 @@ class Recipe(Section):
             )
         return self
 
+    def _check_fixed(self, teacher: Teacher) -> None:
+        """A teacher that never sees the student's view: either there are none, or that is meant."""
+        if self.distill.method == "ce":
+            return
+        if self.distill.mixup or self.distill.cutmix:
+            raise ValueError(
+                f"a teacher of kind '{teacher.kind}' has no answer to mixed samples; remove distill.mixup and cutmix"
+            )
+        if self.data.augment != "none" and not teacher.fixed:
+            raise ValueError(
+                f"a teacher of kind '{teacher.kind}' answers for each sample as it is, and data.augment = "
+                f"'{self.data.augment}' changes it; set augment = 'none', or teacher.fixed = true to let the answer "
+                "stand for every view"
+            )
+
 
 SECTIONS: dict[str, type[Section]] = {
     "": Recipe,
     "data": Data,
+    "data.series": Series,
+    "data.audio": Audio,
+    "data.text": Text,
     "teacher": Teacher,
+    "teacher.endpoint": Endpoint,
+    "teacher.members": Member,
+    "teacher.members.endpoint": Endpoint,
     "student": Student,
     "distill": Distill,
     "export": Export,

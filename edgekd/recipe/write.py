@@ -14,6 +14,10 @@ def dump(recipe: Recipe) -> str:
         section = getattr(recipe, name)
         if isinstance(section, Section):
             lines += ["", f"[{field.alias or name}]", *_assignments(section)]
+            for below in type(section).model_fields:
+                table = getattr(section, below)
+                if isinstance(table, Section):
+                    lines += ["", f"[{field.alias or name}.{below}]", *_assignments(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -28,6 +32,9 @@ def _assignments(section: Section) -> list[str]:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, Section):
+        set_here = {name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set}
+        return _literal({name: one for name, one in set_here.items() if one is not None})
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(key)} = {_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple):

@@ -18,7 +18,7 @@ def view(augmentation: Augmentation, *, samples: int = 16, size: tuple[int, int]
 
 
 def pictures(drawn: View, index: Tensor = ALL, images: Tensor = IMAGES) -> Tensor:
-    return drawn.pictures(images[drawn.needed(index)], index)
+    return drawn.inputs(images[drawn.needed(index)], index)
 
 
 def crops(image: Tensor, padding: int) -> list[Tensor]:
@@ -96,7 +96,7 @@ def test_cutmix_takes_a_box_from_the_partner_and_its_area_is_the_partners_share_
     drawn = view(Augmentation(cutmix=1.0), samples=200, size=(8, 8))
     black, white = torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)
     index = torch.arange(200)
-    out = drawn.pictures(torch.cat([black.expand(200, -1, -1, -1), white.expand(200, -1, -1, -1)]), index)
+    out = drawn.inputs(torch.cat([black.expand(200, -1, -1, -1), white.expand(200, -1, -1, -1)]), index)
     assert drawn.share is not None
     assert set(out.unique().tolist()) == {0, 255}  # pixels are taken whole
     white_share = (out == 255).float().mean(dim=(1, 2, 3))

@@ -53,7 +53,7 @@ class Deadly:
 
 
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(EnvironmentFault, match=r"a worker that loads training images died.*distill\.workers = 0"):
+    with pytest.raises(EnvironmentFault, match=r"a worker that loads training samples died.*distill\.workers = 0"):
         list(streamed(1, Deadly()).batches(INDICES))
 
 

@@ -31,7 +31,7 @@ def test_the_vendored_subset_is_balanced_grey_28x28_of_ten_classes() -> None:
     pool = read_vendored()
     assert pool.test is not None
     assert pool.classes == CLASSES
-    assert pool.train.images.shape == (5000, 28, 28, 1)
+    assert pool.train.inputs.shape == (5000, 28, 28, 1)
     assert np.bincount(pool.train.labels).tolist() == [500] * 10
     assert np.bincount(pool.test.labels).tolist() == [100] * 10
 
@@ -45,7 +45,7 @@ def test_an_idx_file_is_read_in_the_order_of_its_bytes(tmp_path: Path) -> None:
 def test_debians_four_files_become_a_pool(tmp_path: Path) -> None:
     pool = read_debian(debian(tmp_path))
     assert pool.test is not None
-    assert pool.train.images.shape == pool.test.images.shape == (2, 3, 4, 1)
+    assert pool.train.inputs.shape == pool.test.inputs.shape == (2, 3, 4, 1)
     assert pool.train.labels.tolist() == [9, 0]
 
 

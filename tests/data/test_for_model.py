@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.data import image_folder as image_folder_module
+from edgekd.data import pictures
 from edgekd.data.for_model import ModelData, data_for_model, samples_for_model
 from edgekd.data.image_folder import read_labelled_folder
 from edgekd.data.parts import is_mapped, part
@@ -86,8 +86,8 @@ def test_no_more_pictures_are_decoded_than_the_limit_says(
     limit: int, decoded: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = image_folder_module._decode
-    monkeypatch.setattr(image_folder_module, "_decode", lambda *given: opened.append(given) or original(*given))
+    original = pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda *given, name: opened.append(given) or original(*given, name=name))
     read_labelled_folder(image_folder, classes=None, resize=None, channels=1, limit=limit)
     assert len(opened) == decoded
 

@@ -30,10 +30,10 @@ def test_class_folders_become_classes_in_sorted_order(image_folder: Path) -> Non
     pool = read(image_folder)
     assert pool.classes == ("bottom", "middle", "top")
     assert pool.test is None
-    assert pool.train.images.shape == (36, 8, 8, 1)
+    assert pool.train.inputs.shape == (36, 8, 8, 1)
     assert np.bincount(pool.train.labels).tolist() == [12, 12, 12]
     first = sorted((image_folder / "bottom").iterdir())[0]
-    assert np.array_equal(pool.train.images[0, ..., 0], np.asarray(Image.open(first)))
+    assert np.array_equal(pool.train.inputs[0, ..., 0], np.asarray(Image.open(first)))
 
 
 def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
     pool = read(tmp_path)
     assert pool.test is not None
     assert pool.classes == ("a", "b")
-    assert np.array_equal(pool.train.images[0, ..., 0], GREY)
-    assert np.array_equal(pool.test.images[0, ..., 0], GREY + 1)
+    assert np.array_equal(pool.train.inputs[0, ..., 0], GREY)
+    assert np.array_equal(pool.test.inputs[0, ..., 0], GREY + 1)
 
 
 def test_class_names_with_spaces_unicode_and_markup_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_hidden_folders_and_other_files_are_no_classes(tmp_path: Path) -> None:
 def test_grey_is_one_channel_and_one_coloured_picture_makes_all_three(tmp_path: Path) -> None:
     put(tmp_path / "a" / "1.png", GREY)
     put(tmp_path / "b" / "1.png", COLOUR)
-    images = read(tmp_path).train.images
+    images = read(tmp_path).train.inputs
     assert images.shape == (2, 6, 5, 3)
     assert np.array_equal(images[0], np.repeat(GREY[..., None], 3, axis=-1))
     assert np.array_equal(images[1], COLOUR)
@@ -88,7 +88,7 @@ def test_grey_is_one_channel_and_one_coloured_picture_makes_all_three(tmp_path: 
 def test_one_channel_of_a_coloured_picture_is_its_luma(tmp_path: Path) -> None:
     put(tmp_path / "a" / "1.png", COLOUR)
     put(tmp_path / "b" / "1.png", GREY)
-    images = read(tmp_path, channels=1).train.images
+    images = read(tmp_path, channels=1).train.inputs
     assert images.shape == (2, 6, 5, 1)
     pillow = np.asarray(Image.fromarray(COLOUR).convert("L"), dtype=np.int64)
     assert np.abs(images[0, ..., 0].astype(np.int64) - pillow).max() <= 1  # Pillow rounds its weights to 1/65536
@@ -99,13 +99,13 @@ def test_palettes_black_and_white_and_transparency_are_decoded(tmp_path: Path) -
         path = tmp_path / name / "1.png"
         path.parent.mkdir()
         Image.fromarray(COLOUR).convert(mode if mode != "LA" else "L").convert(mode).save(path)
-    assert read(tmp_path).train.images.shape == (4, 6, 5, 3)
+    assert read(tmp_path).train.inputs.shape == (4, 6, 5, 3)
 
 
 def test_grey_with_transparency_is_grey(tmp_path: Path) -> None:
     for name in ("a", "b"):
         put(tmp_path / name / "1.png", np.stack([GREY, np.full_like(GREY, 255)], axis=-1))
-    assert np.array_equal(read(tmp_path).train.images[0, ..., 0], GREY)
+    assert np.array_equal(read(tmp_path).train.inputs[0, ..., 0], GREY)
 
 
 def test_sixteen_bits_a_pixel_are_refused_and_not_clipped_to_white(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_mixed_sizes_are_an_error_that_names_the_file_and_resize_cures_it(tmp_pa
     put(tmp_path / "b" / "big.png", np.zeros((9, 7), dtype=np.uint8))
     with pytest.raises(BadInputError, match=r"big\.png is 7x9 pixels, .*1\.png is 5x6; set data\.resize"):
         read(tmp_path)
-    assert read(tmp_path, resize=(4, 3)).train.images.shape == (2, 4, 3, 1)
+    assert read(tmp_path, resize=(4, 3)).train.inputs.shape == (2, 4, 3, 1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -234,4 +234,4 @@ def test_labelled_images_come_from_test_where_there_is_one(tmp_path: Path) -> No
         for name in ("a", "b"):
             put(tmp_path / part / name / "1.png", np.full((3, 3), value, dtype=np.uint8))
     samples = read_labelled_folder(tmp_path, classes=None, resize=None, channels=None)
-    assert set(samples.images.ravel().tolist()) == {2}
+    assert set(samples.inputs.ravel().tolist()) == {2}

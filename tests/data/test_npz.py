@@ -35,8 +35,8 @@ def test_x_and_y_alone_are_a_pool_without_a_test_part(tmp_path: Path) -> None:
     pool = read_npz(write(tmp_path, x=X, y=Y), classes=None)
     assert pool.test is None
     assert pool.classes == ("0", "1", "2")
-    assert pool.train.images.shape == (6, 4, 5, 1)
-    assert np.array_equal(pool.train.images[..., 0], X)
+    assert pool.train.inputs.shape == (6, 4, 5, 1)
+    assert np.array_equal(pool.train.inputs[..., 0], X)
     assert pool.train.labels.dtype == np.int64
 
 
@@ -46,7 +46,7 @@ def test_train_and_test_arrays_and_class_names_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, x_train=colour, y_train=Y, x_test=colour[:3], y_test=Y[:3].astype(np.uint8), classes=names)
     pool = read_npz(path, classes=None)
     assert pool.test is not None
-    assert (pool.train.images.shape, len(pool.test)) == ((6, 4, 5, 3), 3)
+    assert (pool.train.inputs.shape, len(pool.test)) == ((6, 4, 5, 3), 3)
     assert pool.classes == ("a b", "ä", "<script>")
     assert read_npz(path, classes=("x", "y", "z")).classes == ("x", "y", "z")
 

@@ -10,7 +10,7 @@ from edgekd.core.losses.adaptive import cist, cist_temperatures, entropy_kd, ent
 from edgekd.core.losses.asymmetric import ats
 from edgekd.core.losses.decoupled import decoupled, dkd, dkd_cist
 from edgekd.core.losses.dynamic import dtkd, dtkd_temperatures
-from edgekd.core.losses.hard import cross_entropy
+from edgekd.core.losses.hard import cross_entropy, labelled
 from edgekd.core.losses.kl import divergence, fixed_temperatures, kd
 from edgekd.core.losses.learned import ctkd, learned_temperature, learned_temperatures
 from edgekd.core.losses.relational import correlation, dist
@@ -36,6 +36,7 @@ __all__ = [
     "entropy_temperatures",
     "fixed_temperatures",
     "kd",
+    "labelled",
     "learned_temperature",
     "learned_temperatures",
     "lskd",

@@ -29,6 +29,7 @@ def cist(
     kd_weight: float = 8.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """CE + kd_weight mean_i[tau_t,i tau_s,i KL(p_i || q_i)], tau = max(1, max centred logit / rho) for each network.
 
@@ -50,7 +51,9 @@ def cist(
     not_negative(kd_weight=kd_weight)
     batch = rows(student_logits, teacher_logits, labels, mask)
     tau_s, tau_t = cist_temperatures(batch.student, batch.teacher, rho=rho)
-    ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * _reweighted(batch, tau_s, tau_t)
 
 
@@ -78,6 +81,7 @@ def entropy_kd(
     student_floor: float = 1.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """CE + kd_weight mean_i[tau_t,i tau_s,i KL(p_i || q_i)], tau solved so that H(p_i) = H(q_i) = target_nats.
 
@@ -103,7 +107,9 @@ def entropy_kd(
     tau_s, tau_t = entropy_temperatures(
         batch.student, batch.teacher, target_nats=target_nats, student_floor=student_floor
     )
-    ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * _reweighted(batch, tau_s, tau_t)
 
 

@@ -19,6 +19,7 @@ def ats(
     ce_weight: float = 0.5,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE - kd_weight mean_i sum_k p_ik ln q_ik, q the student's plain softmax.
 
@@ -44,5 +45,7 @@ def ats(
     tau = batch.teacher.new_full(batch.teacher.shape, other_temperature)
     tau = tau.scatter_(-1, batch.labels.unsqueeze(-1), temperature)
     soft = -(F.softmax(centre(batch.teacher) / tau, dim=-1) * F.log_softmax(batch.student, dim=-1)).sum(dim=-1)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * soft.mean()

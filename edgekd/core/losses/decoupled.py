@@ -52,6 +52,7 @@ def dkd(
     ce_weight: float = 1.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 mean_i[tckd_weight TCKD_i + nckd_weight NCKD_i].
 
@@ -78,7 +79,9 @@ def dkd(
         student_temperature=temperature,
         teacher_temperature=temperature,
     )
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature**2 * (tckd_weight * tckd.mean() + nckd_weight * nckd.mean())
 
 
@@ -93,6 +96,7 @@ def dkd_cist(
     kd_weight: float = 8.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """CE + mean_i[tau_t,i tau_s,i (tckd_weight TCKD_i + nckd_weight kd_weight NCKD_i)] at CIST's temperatures.
 
@@ -112,5 +116,7 @@ def dkd_cist(
     tckd, nckd = decoupled(
         batch.student, batch.teacher, batch.labels, student_temperature=tau_s, teacher_temperature=tau_t
     )
-    ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + (tau_t * tau_s * (tckd_weight * tckd + nckd_weight * kd_weight * nckd)).mean()

@@ -38,6 +38,7 @@ def dtkd(
     ce_weight: float = 1.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight mean_i[tau_t,i tau_s,i KL(p_i || q_i)] + fixed_weight T^2 mean_i KL at T.
 
@@ -61,5 +62,7 @@ def dtkd(
     tau_s, tau_t = dtkd_temperatures(batch.student, batch.teacher, temperature=temperature)
     kl = divergence(batch.student, batch.teacher, student_temperature=tau_s, teacher_temperature=tau_t)
     fixed = divergence(batch.student, batch.teacher, student_temperature=temperature, teacher_temperature=temperature)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * (tau_t * tau_s * kl).mean() + fixed_weight * temperature**2 * fixed.mean()

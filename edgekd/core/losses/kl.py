@@ -53,6 +53,7 @@ def kd(
     ce_weight: float = 0.1,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 mean_i KL(p_i || q_i), both softmaxes at one fixed T.
 
@@ -69,5 +70,7 @@ def kd(
     not_negative(kd_weight=kd_weight)
     batch = rows(student_logits, teacher_logits, labels, mask)
     kl = divergence(batch.student, batch.teacher, student_temperature=temperature, teacher_temperature=temperature)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature**2 * kl.mean()

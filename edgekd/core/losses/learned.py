@@ -37,6 +37,7 @@ def ctkd(
     ce_weight: float = 0.1,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 mean_i KL(p_i || q_i), T = 1 + 20 sigmoid(theta) learned against the student.
 
@@ -58,5 +59,7 @@ def ctkd(
     batch = rows(student_logits, teacher_logits, labels, mask)
     temperature = learned_temperature(reverse_gradient(theta, reversal))
     kl = divergence(batch.student, batch.teacher, student_temperature=temperature, teacher_temperature=temperature)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature.square() * kl.mean()

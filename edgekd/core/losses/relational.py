@@ -33,6 +33,7 @@ def dist(
     ce_weight: float = 1.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 [(1 - mean_i r(p_i, q_i)) + (1 - mean_k r(p_.k, q_.k))], r Pearson's correlation.
 
@@ -55,5 +56,7 @@ def dist(
     batch = rows(student_logits, teacher_logits, labels, mask)
     p, q = F.softmax(batch.teacher / temperature, dim=-1), F.softmax(batch.student / temperature, dim=-1)
     apart = 2.0 - correlation(q, p).mean() - correlation(q.T, p.T).mean()
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature**2 * apart

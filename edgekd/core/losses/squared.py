@@ -15,6 +15,7 @@ def mse(
     ce_weight: float = 0.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight mean_ik (z_s,ik - z_t,ik)^2, the mean over rows and classes.
 
@@ -30,5 +31,7 @@ def mse(
     """
     not_negative(kd_weight=kd_weight)
     batch = rows(student_logits, teacher_logits, labels, mask)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * (batch.student - batch.teacher).square().mean()

@@ -39,6 +39,7 @@ def lskd(
     ce_weight: float = 0.1,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 mean_i KL(p_i || q_i), softmaxes of the z-scores (z - mean) / sigma at T.
 
@@ -58,7 +59,9 @@ def lskd(
     batch = rows(student_logits, teacher_logits, labels, mask)
     tau_s, tau_t = standard_temperatures(batch.student, batch.teacher, temperature=temperature)
     kl = divergence(batch.student, batch.teacher, student_temperature=tau_s, teacher_temperature=tau_t)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature**2 * kl.mean()
 
 
@@ -72,6 +75,7 @@ def norm_kd(
     ce_weight: float = 0.1,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight mean_i[tau_t,i^2 KL(p_i || q_i)], tau = temperature sigma for each network.
 
@@ -89,7 +93,9 @@ def norm_kd(
     batch = rows(student_logits, teacher_logits, labels, mask)
     tau_s, tau_t = standard_temperatures(batch.student, batch.teacher, temperature=temperature)
     kl = divergence(batch.student, batch.teacher, student_temperature=tau_s, teacher_temperature=tau_t)
-    ce = label_term(batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * (tau_t.square() * kl).mean()
 
 
@@ -112,6 +118,7 @@ def spherical_kd(
     ce_weight: float = 0.1,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight CE + kd_weight T^2 mean_i KL(p_i || q_i), all on the student's logits times sigma_t / sigma_s.
 
@@ -132,5 +139,7 @@ def spherical_kd(
     batch = rows(student_logits, teacher_logits, labels, mask)
     rescaled = batch.student * (spread(batch.teacher) / spread(batch.student)).unsqueeze(-1)
     kl = divergence(rescaled, batch.teacher, student_temperature=temperature, teacher_temperature=temperature)
-    ce = label_term(rescaled, batch.labels, weight=ce_weight, label_smoothing=label_smoothing)
+    ce = label_term(
+        rescaled, batch.labels, weight=ce_weight, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * temperature**2 * kl.mean()

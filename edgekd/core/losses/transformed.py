@@ -26,6 +26,7 @@ def ttm(
     kd_weight: float = 100.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """CE + kd_weight mean_i KL(p_i || q_i), p = softmax(z_t / T), q = softmax(z_s); no factor T^2.
 
@@ -44,7 +45,9 @@ def ttm(
     positive(temperature=temperature)
     not_negative(kd_weight=kd_weight)
     batch = rows(student_logits, teacher_logits, labels, mask)
-    ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * _matching(batch, temperature).mean()
 
 
@@ -57,6 +60,7 @@ def wttm(
     kd_weight: float = 3.0,
     mask: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """CE + kd_weight mean_i[U_i KL(p_i || q_i)], U = sum_k softmax(z_t)_k^gamma, gamma = 1/T; p, q as in `ttm`.
 
@@ -75,7 +79,9 @@ def wttm(
     batch = rows(student_logits, teacher_logits, labels, mask)
     teacher = batch.teacher
     power_sum = ((teacher / temperature).logsumexp(dim=-1) - teacher.logsumexp(dim=-1) / temperature).exp()
-    ce = label_term(batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing)
+    ce = label_term(
+        batch.student, batch.labels, weight=1.0, label_smoothing=label_smoothing, class_weights=class_weights
+    )
     return ce + kd_weight * (power_sum * _matching(batch, temperature)).mean()
 
 
