@@ -11,6 +11,7 @@ from edgekd.core.optimizer import Settings
 from edgekd.core.source import Source
 from edgekd.core.trainer import Trainer
 from edgekd.data import Samples
+from edgekd.front import Pixels
 from edgekd.network import Network
 from edgekd.pixels import place
 
@@ -60,10 +61,10 @@ def settings(task: Task) -> Settings:
 
 def network(body: nn.Module, task: Task) -> Network:
     """The net with its preprocessing, on the device."""
-    return Network(body, mean=MEAN, std=STD).to(task.device)
+    return Network(body, Pixels(mean=MEAN, std=STD)).to(task.device)
 
 
 def source(task: Task) -> Source:
     """The pictures where edgekd puts them: all on the device, as uint8."""
     images, labels = task.read()
-    return place(Samples(images=images, labels=labels), torch.device(task.device))
+    return place(Samples(inputs=images, labels=labels), torch.device(task.device))

@@ -37,7 +37,7 @@ def main() -> None:
         dataset = data.load(source)
         net = teacher.load_teacher(weights, dataset, model=model, options={}, mean=None, std=None)
         for name, samples in (("training", pixels.spread(dataset.train, 2_000)), ("test", dataset.test)):
-            logits = predict(net, pixels.to_tensor(samples.images, torch.device("cpu")))
+            logits = predict(net, pixels.to_tensor(samples.inputs, torch.device("cpu")))
             print(f"\n{model}, {source}, {len(samples):,} {name} images, {pixels.top1(logits, samples):.1%} right\n")
             print(table(logits))
 

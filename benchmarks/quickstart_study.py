@@ -113,7 +113,7 @@ def on_full(folder: Path, files: dict[str, str]) -> dict[str, float]:
         return {}
     pool = read_debian()
     assert pool.test is not None
-    samples = compete.Samples(inputs=pool.test.images, labels=pool.test.labels, classes=pool.classes)
+    samples = compete.Samples(inputs=pool.test.inputs, labels=pool.test.labels, classes=pool.classes)
     options = session.options_for(targets.load("x86-1t"), cores=1)
     paths = {name: folder / path for name, path in files.items()}
     isa = environment.describe().isa

@@ -56,7 +56,7 @@ def ship(run: Path, test: Samples, *, models: Path = MODELS, minimum_top1: float
 def describe(weights: Path, lock: Path, test: Samples) -> dict[str, Any]:
     """What a reader of the weights wants to know, JSON-ready; test_top1 is a fraction of test_images."""
     network, card = load_student(weights)
-    logits = predict(network, to_tensor(test.images, torch.device("cpu")))
+    logits = predict(network, to_tensor(test.inputs, torch.device("cpu")))
     recipe = recipes.load(lock)
     return {
         "model": card.model,

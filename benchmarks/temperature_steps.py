@@ -10,6 +10,7 @@ from edgekd.core import methods
 from edgekd.core.augment import Augmentation, draw
 from edgekd.core.forward import Teacher, autocast, prepared
 from edgekd.core.optimizer import Settings, build_optimizer
+from edgekd.front import Pixels
 from edgekd.network import Network
 from edgekd.pixels import choose_precision
 
@@ -41,7 +42,7 @@ class Bench:
         augmentation = Augmentation(crop_padding=PADDING, flip=True)
         self.view = draw(augmentation, seed=0, view=0, samples=count, size=(32, 32), device=device)
         asked, _ = teacher_and_student(teacher, "resnet8", classes=classes)
-        self.teacher = Teacher(Network(asked, mean=MEAN, std=STD).to(device), precision=self.precision)
+        self.teacher = Teacher(Network(asked, Pixels(mean=MEAN, std=STD)).to(device), precision=self.precision)
         self.objectives = {name: methods.build(name, of).to(device) for name, of in knobs.items()}
         settings = Settings(
             epochs=1, precision=self.precision, learning_rate=1e-3
@@ -49,7 +50,7 @@ class Bench:
         self.forwards, self.optimizers = {}, {}
         for name in knobs:
             _, student = teacher_and_student(teacher, "resnet8", classes=classes)
-            net = Network(student, mean=MEAN, std=STD).to(device).train()
+            net = Network(student, Pixels(mean=MEAN, std=STD)).to(device).train()
             self.forwards[name] = prepared(net, channels_last=True, compiled=False)
             self.optimizers[name] = build_optimizer(net, settings)
         self.logits = self.some_logits()
@@ -73,7 +74,7 @@ class Bench:
         """What `edgekd.core.trainer.Trainer` does in a step."""
         self.done += 1
         index = self.batches[self.done % BATCHES]
-        pictures = self.view.pictures(self.images[index], index).contiguous(memory_format=torch.channels_last)
+        pictures = self.view.inputs(self.images[index], index).contiguous(memory_format=torch.channels_last)
         teacher = self.teacher(0, index, pictures)
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)

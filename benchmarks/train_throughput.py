@@ -91,7 +91,7 @@ def write_pictures(path: Path, source: str | None, *, count: int) -> int:
     if loaded.input_shape != (32, 32, 3):
         raise BadInputError(f"--data {source} has pictures of {loaded.input_shape}; expected (32, 32, 3). Name another")
     index = np.resize(generator.permutation(len(loaded.train)), count)
-    np.savez(path, images=loaded.train.images[index], labels=loaded.train.labels[index])
+    np.savez(path, images=loaded.train.inputs[index], labels=loaded.train.labels[index])
     return len(loaded.classes)
 
 

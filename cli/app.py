@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgekd import __version__
-from edgekd.cli import baseline, cache, ci, files, info, init, measure, profile, run, study, tune
+from edgekd.cli import baseline, cache, ci, files, info, init, language, measure, profile, run, study, tune
 from edgekd.errors import EdgekdError, ExitCode, Interrupted
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command()(run.run)
 app.command()(run.distill)
 app.command()(run.export)
 app.command()(study.study)
+app.command()(language.language)
 app.command()(files.quantize)
 app.command()(files.validate)
 app.command()(measure.compare)

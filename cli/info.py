@@ -45,26 +45,57 @@ def show_target(
 
 
 def models(
-    size: Annotated[str, typer.Option(help="Input size for the counts, HEIGHTxWIDTHxCHANNELS.")] = "32x32x3",
+    size: Annotated[str, typer.Option(help="Size of images for the counts, HEIGHTxWIDTHxCHANNELS.")] = "32x32x3",
+    window: Annotated[str, typer.Option(help="Size of sensor windows for the counts, LENGTHxCHANNELS.")] = "128x3",
     classes: Annotated[int, typer.Option(help="Number of classes.", min=2)] = 10,
     json_: JsonOption = False,
 ) -> int:
     """List the networks with parameters and multiply-accumulates."""
     from edgekd import models as networks
 
-    try:
-        height, width, channels = (int(part) for part in size.lower().split("x"))
-    except ValueError as err:
-        raise BadInputError(f"--size {size}: expected HEIGHTxWIDTHxCHANNELS, for example 28x28x1") from err
-    described = [
-        networks.describe(name, num_classes=classes, input_shape=(channels, height, width)) for name in networks.MODELS
-    ]
+    shapes = {
+        "image": (size, _shape("--size", size, "HEIGHTxWIDTHxCHANNELS", example="28x28x1")),
+        "series": (window, _shape("--window", window, "LENGTHxCHANNELS", example="128x3")),
+        "text": (f"{TOKENS} of {VOCABULARY:,} tokens", (VOCABULARY, TOKENS)),
+    }
+    rows = []
+    for name, info in networks.MODELS.items():
+        counted, shape = shapes[info.kinds[0]]
+        sized = networks.describe(name, num_classes=classes, input_shape=shape)
+        rows.append(asdict(sized) | {"family": info.family, "kinds": list(info.kinds), "input": counted})
     if json_:
-        console.print_json([asdict(d) for d in described])
+        console.print_json(rows)
         return 0
-    rows = [[d.name, networks.MODELS[d.name].family, f"{d.parameters:,}", f"{d.macs / 1e6:,.1f} M"] for d in described]
-    console.table(["model", "family", "parameters", f"MACs at {size}"], rows)
+    console.table(
+        ["model", "family", "takes", "parameters", "MACs", "at"],
+        [
+            [
+                r["name"],
+                r["family"],
+                ", ".join(r["kinds"]),
+                f"{r['parameters']:,}",
+                f"{r['macs'] / 1e6:,.1f} M",
+                r["input"],
+            ]
+            for r in rows
+        ],
+    )
     return 0
+
+
+TOKENS, VOCABULARY = 128, 8_000
+"""Of the text that networks are counted with: what [data.text] takes without more."""
+
+
+def _shape(option: str, text: str, expected: str, *, example: str) -> tuple[int, ...]:
+    """Channels first, as networks take them."""
+    try:
+        *sizes, channels = (int(part) for part in text.lower().split("x"))
+    except ValueError as err:
+        raise BadInputError(f"{option} {text}: expected {expected}, for example {example}") from err
+    if len(sizes) != expected.count("x") or min(*sizes, channels) < 1:
+        raise BadInputError(f"{option} {text}: expected {expected}, for example {example}")
+    return (channels, *sizes)
 
 
 def doctor(json_: JsonOption = False) -> int:

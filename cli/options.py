@@ -82,6 +82,9 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe key, e.g. --set distill.epochs=3. Repeatable.", show_default=False),
 ]
+AllowDownloadOption = Annotated[
+    bool, typer.Option("--allow-download", help="Fetch the teacher from its hub where it is not on this machine.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what is cached; run nothing.")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="A name from `edgekd targets`, or a .toml path.")]

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from edgekd.cli import console
-from edgekd.cli.options import DataOption, DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption, file
+from edgekd.cli.options import (
+    AllowDownloadOption,
+    DataOption,
+    DryRunOption,
+    JsonOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    file,
+)
 
 HtmlPath = "report.html"
 
@@ -17,11 +26,12 @@ def run(
     overrides: SetOption = None,
     json_: JsonOption = False,
     dry_run: DryRunOption = False,
+    allow_download: AllowDownloadOption = False,
 ) -> int:
     """Distill, export, quantize, validate, gate, report and bundle; exit with the verdict."""
     from edgekd import pipeline
 
-    loaded, folder = _load(recipe, out, overrides)
+    loaded, folder = _load(recipe, out, overrides, allow_download=allow_download)
     if dry_run:
         return _print_plan(pipeline.plan(loaded, folder=folder), folder, json_)
     with console.progress() as listener:
@@ -49,11 +59,12 @@ def distill(
     overrides: SetOption = None,
     json_: JsonOption = False,
     dry_run: DryRunOption = False,
+    allow_download: AllowDownloadOption = False,
 ) -> int:
     """Train the recipe's student; stop at its weights, OUT/student.safetensors."""
     from edgekd import pipeline
 
-    loaded, folder = _load(recipe, out, overrides)
+    loaded, folder = _load(recipe, out, overrides, allow_download=allow_download)
     if dry_run:
         return _print_plan(pipeline.plan(loaded, folder=folder, until="distill"), folder, json_)
     with console.progress() as listener:
@@ -95,10 +106,11 @@ def export(
     return 0
 
 
-def _load(recipe: Path, out: Path | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]  # Recipe needs pydantic
+def _load(recipe: Path, out: Path | None, overrides: list[str] | None, *, allow_download: bool):  # type: ignore[no-untyped-def]  # Recipe needs pydantic
     from edgekd import recipe as recipes
 
-    loaded = recipes.load(recipe, overrides=tuple(overrides or ()))
+    allowed = ("teacher.allow_download=true",) if allow_download else ()
+    loaded = recipes.load(recipe, overrides=(*(overrides or ()), *allowed))
     return loaded, out or Path("runs") / loaded.name
 
 
@@ -119,12 +131,16 @@ def _say_cached(cached: tuple[str, ...]) -> None:
 def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
     teacher, student = report["teacher"], report["student"]
     if teacher:
-        console.say(
-            f"teacher {teacher['model']}: {teacher['test_top1']:.1%} on test, {teacher['parameters']:,} parameters"
-        )
+        size = teacher["parameters"]
+        known = "parameters unknown" if size is None else f"{size:,} parameters"
+        console.say(f"teacher {teacher['model']}: {_on_test(teacher['test_top1'])}, {known}")
     method = student["method"]
     numbers = [f"{name} {value:.3g}" for name, value in method["knobs"].items()]
     console.say(
-        f"student {student['model']}: {student['test_top1']:.1%} on test, {student['parameters']:,} parameters, "
+        f"student {student['model']}: {_on_test(student['test_top1'])}, {student['parameters']:,} parameters, "
         f"{' '.join([method['name'], *numbers])}, {student['seconds']:.0f} s on {student['device']}\n"
     )
+
+
+def _on_test(top1: float | None) -> str:
+    return "not measured on test (no labels)" if top1 is None else f"{top1:.1%} on test"

@@ -39,6 +39,7 @@ CONTRADICTIONS: tuple[dict[str, Any], ...] = (
     {"distill": {"schedule": "cosine", "milestones": [15, 25]}},
     {"distill": {"schedule": "step"}},
     {"teacher": None},
+    {"teacher": {"path": "teacher.onnx"}},
 )
 """Sections that replace those of MINIMAL and are refused; None leaves a section out."""
 
@@ -125,10 +126,10 @@ def _type(value: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(f"`{json.dumps(option)}`" for option in value["enum"])
     if "const" in value:
         return f"`{json.dumps(value['const'])}`"
+    if "$ref" in value or value["type"] == "object":
+        return "table" if "$ref" in value else f"table of {_type(value['additionalProperties'])}"
     if value["type"] == "array":
         return _array(value)
-    if value["type"] == "object":
-        return f"table of {_type(value['additionalProperties'])}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {value[key]:,}" for key, sign in signs.items() if key in value]
     pattern = f" matching `{value['pattern']}`" if "pattern" in value else ""

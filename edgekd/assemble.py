@@ -59,11 +59,39 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "source": dataset.source,
         "classes": list(dataset.classes),
         "counts": dataset.counts(),
+        "unlabelled": dataset.unlabelled(),
+        "left_out": dataset.left_out,
+        "groups": None if dataset.train.groups is None else dataset.groups(),
+        "not_measured": not_measured(dataset),
         "input_shape": list(dataset.input_shape),
         "index_hash": dataset.index_hash,
         "content_hash": dataset.content_hash,
         "repeated": dataset.repeated,
     }
+
+
+def not_measured(dataset: Dataset) -> list[str]:
+    """What no number of the report can say, because samples have no label: a sentence each."""
+    unlabelled, counts = dataset.unlabelled(), dataset.counts()
+    bare = [name for name in counts if counts[name] and unlabelled[name] == counts[name]]
+    said = {
+        "train": "No training sample has a label: the student learned from the teacher's answers alone, and its "
+        "accuracy in training was not measured.",
+        "validation": "No validation sample has a label: accuracy by epoch was not measured.",
+        "test": "No test sample has a label: accuracy, its drop and calibration were not measured, only agreement with "
+        "the teacher and with fp32. A limit on accuracy stays undecided.",
+    }
+    sentences = [text for name, text in said.items() if name in bare]
+    if 0 < unlabelled["train"] < counts["train"]:
+        sentences.append(
+            f"{unlabelled['train']:,} of {counts['train']:,} training samples have no label: they teach by the "
+            "teacher's answers alone, and training accuracy is of the others."
+        )
+    if dataset.left_out:
+        sentences.append(
+            f"{dataset.left_out:,} samples without a label stand in no split: those beside them are judged by labels."
+        )
+    return sentences
 
 
 def made(stages: Mapping[str, Stage]) -> dict[str, Any]:
@@ -95,6 +123,12 @@ def _seal(variant: Mapping[str, Any], target: Target) -> str | None:
     return raw_sha256(variant, (variant.get("gate") or {}).get("checks") or (), target.model_dump(mode="json"))
 
 
+def in_folder(folder: Path) -> Path | None:
+    """The tokenizer.json of a run with texts."""
+    path = folder / "tokenizer.json"
+    return path if path.is_file() else None
+
+
 def write_bundle(
     full: Mapping[str, Any],
     folder: Path,
@@ -121,4 +155,5 @@ def write_bundle(
         reports=[folder / file for file in report.FILES],
         inputs=inputs[spread],
         isa=isa,
+        tokenizer=in_folder(folder),
     )

@@ -9,9 +9,17 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.network import load_student
 
+INPUTS = {
+    "image": ("images, (n, height, width, {channels})", "uint8", 4),
+    "series": ("windows, (n, length, {channels})", "float32", 3),
+    "audio": ("clips, (n, samples)", "int16", 2),
+    "text": ("token numbers, (n, length)", "int32", 2),
+}
+"""Kind of data -> what a student of it takes: in words, its type, its axes."""
+
 
 def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input_layout: str) -> dict[str, Any]:
-    """Write `weights` as ONNX to `path`; the images of `source` (.npz `x`, or a folder) are what it is compared on.
+    """Write `weights` as ONNX to `path`; the samples of `source` (.npz `x`, or a folder) are what it is compared on.
 
     Returns the fields of `Exported`. Raises BadInputError for weights without a card, another opset or layout.
     """
@@ -22,20 +30,20 @@ def export_weights(weights: Path, *, source: Path, path: Path, opset: int, input
     if opset < 18:
         raise BadInputError(f"--opset is {opset}; expected at least 18, the oldest that torch writes")
     network, card = load_student(weights)
-    found = samples_for_model(
-        source, shape=(None, None, None, card.channels), dtype="uint8", classes=card.classes, layout="nhwc"
-    )
+    words, dtype, axes = INPUTS[card.kind]
+    sizes = (None,) * (axes - 1) + ((card.channels,) if card.kind in ("image", "series") else (None,))
+    found = samples_for_model(source, shape=sizes, dtype=dtype, classes=card.classes, layout="nhwc")
     shape = found.inputs.shape
-    if found.inputs.dtype.name != "uint8" or len(shape) != 4 or shape[3] != card.channels:
+    if found.inputs.dtype.name != dtype or len(shape) != axes or sizes[-1] not in (None, shape[-1]):
         raise BadInputError(
-            f"{source}: found {found.inputs.dtype} of shape {shape}; expected uint8 images, "
-            f"(n, height, width, {card.channels}) as the student takes them"
+            f"{source}: found {found.inputs.dtype} of shape {shape}; expected {dtype} "
+            f"{words.format(channels=card.channels)} as the student takes them"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     exported = export(
         network,
         path,
-        images=found.inputs,
+        inputs=found.inputs,
         opset=opset,
         input_layout=input_layout,
         tolerance=1e-3,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from edgekd.core.trainer import Trainer
 from edgekd.data import Dataset
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
-from edgekd.models.count import count_macs, count_parameters
+from edgekd.models.count import count_parameters
 from edgekd.network import Card
 from edgekd.progress import Listener, Progress, silent
 from edgekd.statistics import calibration_error
@@ -45,11 +46,13 @@ CHECKPOINT_SECONDS = 60.0
 class Method:
     """The objective: a name of `edgekd.core.methods.METHODS` and the numbers that differ from its defaults.
 
-    `match_fixed` stands for the `target_nats` of method `entropy` until the teacher's logits are known.
+    class_weights: of the label term, one a class; None: all 1. `match_fixed` stands for the `target_nats` of method
+    `entropy` until the teacher's logits are known.
     """
 
     name: str
     knobs: dict[str, float] = field(default_factory=dict)
+    class_weights: Sequence[float] | None = None
 
     def matched(self, teacher_logits: Tensor) -> "Method":
         """The same method, `match_fixed` replaced by the entropy that it stands for on these logits (n, K)."""
@@ -60,7 +63,7 @@ class Method:
 
     def objective(self, *, label_smoothing: float) -> Objective:
         """The loss that the trainer minimises; `match_fixed` resolved before."""
-        return methods.build(self.name, self.knobs, label_smoothing=label_smoothing)
+        return methods.build(self.name, self.knobs, label_smoothing=label_smoothing, class_weights=self.class_weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +71,10 @@ class Distilled:
     """A trained student.
 
     weights: safetensors file. seconds: of training in this run and the ones it resumed. test_ece: expected calibration
-    error, a fraction. test_predictions: class numbers. soft_entropy, fixed_entropy: nats, of the teacher's soft labels
-    as this method tempers them and as T = 4 would, on up to 2,000 training pictures; None where it uses none.
-    logit_sd, logit_max: of the student's logits on validation; they set the range of an int8 output.
+    error, a fraction; validation_top1, test_top1, test_ece: None where those samples have no labels. test_predictions:
+    class numbers. soft_entropy, fixed_entropy: nats, of the teacher's soft labels as this method tempers them and as
+    T = 4 would, on up to 2,000 training pictures; None where it uses none. logit_sd, logit_max: of the student's logits
+    on validation; they set the range of an int8 output.
     """
 
     weights: str
@@ -80,9 +84,9 @@ class Distilled:
     macs: int
     method: Method
     history: tuple[EpochStats, ...]
-    validation_top1: float
-    test_top1: float
-    test_ece: float
+    validation_top1: float | None
+    test_top1: float | None
+    test_ece: float | None
     test_predictions: tuple[int, ...]
     soft_entropy: tuple[float, ...] | None
     fixed_entropy: tuple[float, ...] | None
@@ -131,8 +135,16 @@ def distill(
     if soft is not None:
         method = method.matched(soft.teacher)
     torch.manual_seed(settings.seed)
-    card = Card(model=student, classes=data.classes, channels=data.input_shape[2], options=options, facts=facts or {})
-    mean, std = pixels.channel_statistics(data.train)
+    card = Card(
+        model=student,
+        classes=data.classes,
+        channels=data.channels,
+        options=options,
+        facts=facts or {},
+        kind=data.kind,
+        front=data.front,
+    )
+    mean, std = pixels.channel_statistics(data)
     trainer = Trainer(
         network.build(card, mean=mean, std=std).to(source.device),
         source=source,
@@ -164,20 +176,21 @@ def _describe(
     weights = folder / "student.safetensors"
     if trainer.ranks.first:
         network.save(net, weights, card)
-    logits, test = (predict(net, pixels.to_tensor(part.images, CPU)) for part in (data.validation, data.test))
+    logits, test = (
+        predict(net, pixels.to_tensor(part.inputs, CPU, kind=data.kind)) for part in (data.validation, data.test)
+    )
     seconds = sum(epoch.seconds for epoch in history)
-    height, width, channels = data.input_shape
     return Distilled(
         weights=weights.name,
         sha256=sha256(weights) if trainer.ranks.first else "",  # another host may not see the file
         model=card.model,
         parameters=count_parameters(net),
-        macs=count_macs(net, input_shape=(channels, height, width)),
+        macs=network.macs(net, data.train.inputs[:1], kind=data.kind),
         method=method,
         history=tuple(history),
         validation_top1=pixels.top1(logits, data.validation),
         test_top1=pixels.top1(test, data.test),
-        test_ece=calibration_error(test.softmax(dim=-1).numpy(), data.test.labels),
+        test_ece=None if data.test.known_labels is None else _ece(test, data.test.known_labels),
         test_predictions=tuple(test.argmax(dim=-1).tolist()),
         soft_entropy=soft_entropy,
         fixed_entropy=None if soft is None else tuple(entropy(soft.teacher.cpu(), FIXED_TEMPERATURE).tolist()),
@@ -190,6 +203,10 @@ def _describe(
         logit_sd=float(logits.std(dim=-1).mean()),
         logit_max=float(logits.abs().max()),
     )
+
+
+def _ece(logits: Tensor, labels: npt.NDArray[np.int64]) -> float:
+    return calibration_error(logits.softmax(dim=-1).numpy(), labels)
 
 
 class _Soft:
@@ -208,12 +225,12 @@ class _Soft:
             device=source.device,
         )
         stream = zip(indices, source.batches(view.needed(index) for index in indices), strict=True)
-        self.pictures = [(index, view.pictures(images, index)) for index, images in stream]
-        self.teacher = torch.cat([targets(0, index, pictures) for index, pictures in self.pictures])
+        self.inputs = [(index, view.inputs(raw, index)) for index, raw in stream]
+        self.teacher = torch.cat([targets(0, index, inputs) for index, inputs in self.inputs])
 
     def entropy(self, objective: Objective, student: nn.Module) -> tuple[float, ...] | None:
         """Nats of each soft label under the objective's temperatures, which may depend on the student too."""
-        logits = predict(student, torch.cat([pictures for _, pictures in self.pictures]))
+        logits = predict(student, torch.cat([inputs for _, inputs in self.inputs]))
         temperatures = objective.temperatures(logits, self.teacher.cpu())
         return None if temperatures is None else tuple(entropy(self.teacher.cpu(), temperatures[1]).tolist())
 
@@ -226,7 +243,7 @@ def train(
     key: the hash of all that the result depends on; patience: epochs without a better validation, None for none.
     """
     run = _Training(trainer, folder / "checkpoints" / "last.pt", key=key, listener=listener)
-    validation = pixels.to_tensor(data.validation.images, trainer.source.device)
+    validation = pixels.to_tensor(data.validation.inputs, trainer.source.device, kind=data.kind)
     while trainer.epoch < trainer.settings.epochs and not _stalled(run.history, patience):
         stats = run.epoch()
         # Batch norm's running statistics differ between processes: rank 0's become the student.
@@ -306,5 +323,6 @@ def _note(history: Sequence[EpochStats], loss: float) -> str:
             parts.append(f"teacher entropy {last.teacher_entropy_mean:.3f} ± {last.teacher_entropy_sd:.3f}")
         if last.skipped:
             parts.append(f"{last.skipped} steps skipped")
-        parts.append(f"validation {last.validation_top1:.1%}")
+        if last.validation_top1 is not None:
+            parts.append(f"validation {last.validation_top1:.1%}")
     return " · ".join(parts)

@@ -1,18 +1,14 @@
 """The hashes under which what a recipe makes is kept: of all that it depends on, and of nothing else."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekd import __version__, models
+from edgekd import __version__, teacher_kinds
 from edgekd.data import Dataset
-from edgekd.files import sha256
 from edgekd.recipe import Recipe
-from edgekd.recipe.schema import Student, Teacher
 from edgekd.recipe.section import Section
-from edgekd.settings import teacher_weights
 from edgekd.store import key_of
 
 if TYPE_CHECKING:
@@ -26,8 +22,7 @@ def teacher_key(recipe: Recipe, dataset: Dataset) -> str:
     return key_of(
         "teacher",
         [__version__, torch.__version__, _device(recipe)],
-        [_described(recipe.teacher)],
-        [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.teacher)],
+        [dataset.content_hash, dataset.index_hash, _teacher(recipe)],
     )
 
 
@@ -40,8 +35,8 @@ def weights_key(recipe: Recipe, dataset: Dataset) -> str:
     return key_of(
         [__version__, torch.__version__, np.__version__, torch.get_num_threads(), _device(recipe)],
         [from_environment().world],
-        [recipe.seed, *map(_described, (recipe.data, recipe.teacher, recipe.student, recipe.distill))],
-        [dataset.content_hash, dataset.index_hash, _weights(recipe), *_code(recipe.student), *_code(recipe.teacher)],
+        [recipe.seed, *map(_described, (recipe.data, recipe.student, recipe.distill))],
+        [dataset.content_hash, dataset.index_hash, _teacher(recipe), *teacher_kinds.code(recipe.student.model)],
     )
 
 
@@ -53,10 +48,17 @@ def logits_key(recipe: Recipe, dataset: Dataset, train: "Settings") -> str:
         "teacher-logits",
         [__version__, torch.__version__, np.__version__, torch.get_num_threads(), _device(recipe)],
         [train.batch_size, train.compile, train.channels_last],
-        [asdict(train.augmentation), train.views, train.view_seed],
-        [_described(recipe.teacher), _weights(recipe), *_code(recipe.teacher)],
+        _views(recipe, train),
+        [_teacher(recipe)],
         [dataset.content_hash, dataset.index_hash],
     )
+
+
+def _views(recipe: Recipe, train: "Settings") -> list[Any]:
+    """What decides the views; nothing for a teacher that answers for samples as they are in the source."""
+    if recipe.teacher is not None and recipe.teacher.by_sample:
+        return []
+    return [asdict(train.augmentation), train.views, train.view_seed]  # type: ignore[call-overload]  # all are dataclasses
 
 
 def _device(recipe: Recipe) -> list[str]:
@@ -69,17 +71,15 @@ def _device(recipe: Recipe) -> list[str]:
 
 def _described(section: Section | None) -> dict[str, Any] | None:
     """A section without where its contents lie and how they get there: a moved folder is the same data."""
-    return None if section is None else section.model_dump(exclude=NO_MATTER)
+    left_out: dict[str, Any] = dict.fromkeys(NO_MATTER, True)
+    left_out["audio"] = {"group_file"}  # whom it names is in the hash of the split
+    return None if section is None else section.model_dump(exclude=left_out)
 
 
-NO_MATTER = {"source", "weights", "cache_folder", "cache_limit_gb", "workers"}
+NO_MATTER = {"source", "cache_folder", "cache_limit_gb", "workers"}
 """Keys that change no bit of what is trained."""
 
 
-def _weights(recipe: Recipe) -> str | None:
-    return None if recipe.teacher is None else sha256(teacher_weights(recipe.teacher))
-
-
-def _code(section: Student | Teacher | None) -> list[str]:
-    """The hash of a network's code where it is the user's own."""
-    return [sha256(Path(section.model.rpartition(":")[0]))] if section and models.is_own(section.model) else []
+def _teacher(recipe: Recipe) -> str | None:
+    """What decides the teacher's answers; also its own code, where the network is the user's."""
+    return None if recipe.teacher is None else teacher_kinds.identity(recipe.teacher)

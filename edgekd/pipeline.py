@@ -100,6 +100,8 @@ def _lead(this: "_Run", origin: str, overrides: tuple[str, ...], until: str | No
     folder, recipe = this.folder, this.recipe
     with locked(folder):
         write_atomic(folder / "recipe.lock.toml", dump(recipe))
+        if "tokenizer" in this.data.front:
+            write_atomic(folder / "tokenizer.json", this.data.front["tokenizer"])
         getattr(this, until or STAGES[-1])()
         full = this.header(origin, overrides) | assemble.made(this.stages)
         code = ExitCode.PASS
@@ -154,6 +156,8 @@ class _Run:
         self.cached: list[str] = []
         settings.check_models(recipe)
         self.data = settings.load_data(recipe)
+        settings.check_kind(recipe, self.data)
+        settings.check_labels(recipe, self.data)
         gate.check_classes(self.limits, self.data.classes)
         self.weights_key = keys.weights_key(recipe, self.data)
 
@@ -161,11 +165,11 @@ class _Run:
         """The versions that a stage's files depend on, edgekd's own first."""
         return [__version__, *map(self.environment.packages.get, packages)]
 
-    def inputs(self, samples: Samples) -> npt.NDArray[np.uint8]:
-        """Images as the exported network takes them."""
+    def inputs(self, samples: Samples) -> npt.NDArray[Any]:
+        """Samples as the exported network takes them."""
         from edgekd.export import to_layout
 
-        return to_layout(samples.images, self.recipe.export.input_layout)
+        return to_layout(samples.inputs, self.recipe.export.input_layout)
 
     def stage(
         self,
@@ -193,7 +197,7 @@ class _Run:
             return None
 
         def work() -> tuple[dict[str, Any], list[Path]]:
-            return asdict(settings.teacher_facts(self.recipe, self.data)), []
+            return asdict(settings.teacher_facts(self.recipe, self.data, listener=self.listener)), []
 
         key = keys.teacher_key(self.recipe, self.data)
         if self.recipe.distill.teacher_cache == "off":
@@ -235,7 +239,7 @@ class _Run:
             exported = export(
                 network,
                 self.folder / "model.onnx",
-                images=self.data.test.images,
+                inputs=self.data.test.inputs,
                 opset=chosen.opset,
                 input_layout=chosen.input_layout,
                 tolerance=chosen.max_difference,
@@ -262,7 +266,7 @@ class _Run:
                 self.options,
                 wanted=wanted,
                 folder=self.folder / "variants",
-                labels=samples.labels,
+                labels=samples.known_labels,
                 listener=self.listener,
             )
             return asdict(found), [self.folder / "variants" / b.path for b in found.built if b.path]
@@ -335,7 +339,7 @@ class _Run:
         def work() -> tuple[dict[str, Any], list[Path]]:
             samples = compete.Samples(
                 inputs=self.inputs(self.data.test),
-                labels=self.data.test.labels,
+                labels=self.data.test.known_labels,
                 classes=self.data.classes,
                 teacher_predictions=np.array(teacher["test_predictions"]) if teacher else None,
             )

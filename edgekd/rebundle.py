@@ -51,6 +51,7 @@ def rebundle(run: Path, *, out: Path, variant: str | None, tuned: Path | None = 
         inputs=np.asarray(read_arrays(run / "bundle" / "samples.npz")["inputs"]),
         isa=full["environment"]["isa"],
         tuned=note,
+        tokenizer=run / "tokenizer.json" if (run / "tokenizer.json").is_file() else None,
     )
 
 

@@ -44,7 +44,13 @@ __all__ = [
 ]
 
 METADATA_KEY = "edgekd"
-INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+INPUT_TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int16)": np.int16,  # sound
+    "tensor(int32)": np.int32,  # token numbers
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +204,7 @@ def facts(session: "onnxruntime.InferenceSession", path: Path) -> Facts:
     """What the network takes and gives.
 
     Raises:
-        BadInputError: more than one input, an input that is neither float nor uint8 or has no batch, a first output
+        BadInputError: more than one input, an input of another type than INPUT_TYPES or without a batch, a first output
             that is no tensor of numbers, or metadata under edgekd's name that edgekd did not write.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()

@@ -1,22 +1,31 @@
 """What a recipe says, as the stages take it: its data, teacher, method and settings."""
 
 import math
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekd import compete, data, models
+from edgekd import compete, data, models, teacher_kinds
 from edgekd.data import Dataset
+from edgekd.data.series_csv import Windows
+from edgekd.data.text import Columns
+from edgekd.data.text_source import TextSettings
+from edgekd.data.wav_folder import Clips
 from edgekd.errors import BadInputError
-from edgekd.files import sha256
+from edgekd.progress import Listener, silent
 from edgekd.quantize import Wanted
 from edgekd.recipe import Recipe
+from edgekd.recipe.audio import Audio
 from edgekd.recipe.distill import Distill
-from edgekd.recipe.schema import Teacher
+from edgekd.recipe.series import Series
+from edgekd.recipe.text import Text
 from edgekd.store import cache_home
+from edgekd.teachers import OpenTeacher
 
 if TYPE_CHECKING:
+    import torch
+
+    from edgekd.core.augment import Augmenting, Viewed
     from edgekd.core.optimizer import Settings
     from edgekd.distill import Method
     from edgekd.network import Network
@@ -25,20 +34,9 @@ if TYPE_CHECKING:
 
 def check_models(recipe: Recipe) -> None:
     """Refuse an unknown network, or missing weights, before the data is read. Raises BadInputError."""
-    for section in (recipe.student, recipe.teacher):
-        if section is not None and models.is_own(section.model):
-            check_own(section.model)
-        elif section is not None:
-            models.check_name(section.model, options=section.options)
+    teacher_kinds.check_model(recipe.student.model, recipe.student.options)
     if recipe.teacher is not None:
-        teacher_weights(recipe.teacher)
-
-
-def check_own(model: str) -> None:
-    """Refuse a network of the user's own whose file is not there. Raises BadInputError."""
-    path, _, attribute = model.rpartition(":")
-    if not attribute or not Path(path).is_file():
-        raise BadInputError(f"model '{model}': no such file; expected path/to/file.py:callable")
+        teacher_kinds.check(recipe.teacher)
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -54,56 +52,112 @@ def load_data(recipe: Recipe) -> Dataset:
         calibration_samples=chosen.calibration_samples,
         test_fraction=chosen.test_fraction,
         train_samples=chosen.train_samples,
+        series=None if chosen.series is None or not chosen.series.cuts else _windows(chosen.series),
+        audio=None if chosen.audio is None else _clips(chosen.audio),
+        text=None if chosen.text is None else _texts(chosen.text),
     )
 
 
-def teacher_weights(teacher: Teacher) -> Path:
-    """The file behind teacher.weights.
-
-    Raises:
-        BadInputError: it is missing, or no teacher of that name ships with edgekd.
-    """
-    weights = teacher.weights
-    if not weights.startswith("builtin:"):
-        if not Path(weights).is_file():
-            raise BadInputError(f"teacher.weights {weights}: no such file; expected a .safetensors file")
-        return Path(weights)
-    folder = Path(str(files("edgekd.models")))
-    path = folder / f"{weights.removeprefix('builtin:')}.safetensors"
-    if not path.is_file():
-        known = ", ".join(sorted(f"builtin:{p.stem}" for p in folder.glob("*.safetensors"))) or "none"
-        raise BadInputError(f"teacher.weights = '{weights}' does not ship with edgekd; known: {known}")
-    return path
+def _texts(chosen: Text) -> TextSettings:
+    return TextSettings(
+        columns=Columns(text=chosen.column, label=chosen.label_column, id=chosen.id_column, group=chosen.group_column),
+        max_tokens=chosen.max_tokens,
+        tokenizer=None if chosen.tokenizer is None else Path(chosen.tokenizer),
+        vocabulary_size=chosen.vocabulary_size,
+        lowercase=chosen.lowercase,
+    )
 
 
-def load_teacher(recipe: Recipe, dataset: Dataset) -> "Network":
-    """The recipe's teacher, checked against the data; the recipe has one."""
-    from edgekd.teacher import load_teacher as load
+def _windows(chosen: Series) -> Windows:
+    return Windows(**chosen.model_dump(include={"columns", "label", "group", "id", "window", "stride"}))
 
+
+def _clips(chosen: Audio) -> Clips:
+    keys = chosen.model_dump(exclude={"shift_ms", "noise", "group_file"})
+    return Clips(**keys, group_file=None if chosen.group_file is None else Path(chosen.group_file))
+
+
+def load_teacher(
+    recipe: Recipe, dataset: Dataset, device: "torch.device", *, listener: Listener = silent
+) -> "Network | OpenTeacher":
+    """The recipe's teacher, checked against the data; the recipe has one. A plain network comes as itself."""
     chosen = recipe.teacher
     assert chosen is not None
-    return load(
-        teacher_weights(chosen),
-        dataset,
-        model=chosen.model,
-        options=chosen.options,
-        mean=chosen.mean,
-        std=chosen.std,
-    )
+    if chosen.kind == "network":
+        return teacher_kinds.load_network(chosen, dataset)
+    return teacher_kinds.open_teacher(chosen, dataset, device, listener=listener)
 
 
-def teacher_facts(recipe: Recipe, dataset: Dataset) -> "TeacherFacts":
+def teacher_facts(recipe: Recipe, dataset: Dataset, *, listener: Listener = silent) -> "TeacherFacts":
     """What the recipe's teacher is worth on the data. Raises BadInputError where it is at chance."""
     from edgekd import pixels, teacher
 
-    assert recipe.teacher is not None
+    chosen = recipe.teacher
+    assert chosen is not None
+    device = pixels.choose_device(recipe.distill.device)
+    opened = load_teacher(recipe, dataset, device, listener=listener)
     return teacher.measure_teacher(
-        load_teacher(recipe, dataset),
+        opened,
         dataset,
-        model=recipe.teacher.model,
-        sha256=sha256(teacher_weights(recipe.teacher)),
-        device=pixels.choose_device(recipe.distill.device),
+        model=opened.name if isinstance(opened, OpenTeacher) else str(chosen.model),
+        sha256=teacher_kinds.content_hash(chosen),
+        device=device,
     )
+
+
+def check_kind(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse networks that are not for the data's kind, or need longer windows. Raises BadInputError."""
+    length = dataset.input_shape[0] if dataset.kind == "series" else None
+    models.check_kind(recipe.student.model, kind=dataset.kind, length=length)
+    if recipe.teacher is not None and recipe.teacher.kind == "network" and recipe.teacher.model is not None:
+        models.check_kind(recipe.teacher.model, kind=dataset.kind, length=length)
+
+
+def check_labels(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse what needs labels that the data does not have. Raises BadInputError."""
+    from edgekd.core.methods import NEED_EVERY_LABEL
+
+    chosen, unlabelled = recipe.distill, dataset.unlabelled()["train"]
+    found = f"{unlabelled} of {len(dataset.train)} training samples have no label"
+    if unlabelled and chosen.method in NEED_EVERY_LABEL:
+        raise BadInputError(
+            f"{found}, and method = '{chosen.method}' treats the true class apart; give all a label, or take another "
+            "method, such as 'cist' or 'kd'"
+        )
+    if unlabelled == len(dataset.train):
+        needing = {
+            "distill.method = 'ce'": chosen.method == "ce",
+            "data.balance = 'sample'": recipe.data.balance != "none",
+            f"distill.class_weights = {chosen.class_weights!r}": chosen.class_weights != "none",
+        }
+        for key, asked in needing.items():
+            if asked:
+                raise BadInputError(f"{found}, and {key} needs labels; bring some, or distill without ('cist', 'kd')")
+    if chosen.early_stop_epochs is not None and dataset.validation.known_labels is None:
+        raise BadInputError(
+            "distill.early_stop_epochs looks at validation accuracy, and the validation split has no labels; remove "
+            "it, or bring labelled samples"
+        )
+    class_weights(recipe, dataset)
+
+
+def class_weights(recipe: Recipe, dataset: Dataset) -> tuple[float, ...] | None:
+    """The weight of each class in the label term; None: all 1. Raises BadInputError where there are too many or few."""
+    import torch
+
+    from edgekd.core.balance import inverse_frequencies
+
+    chosen = recipe.distill.class_weights
+    if chosen == "none":
+        return None
+    if chosen == "balanced":
+        return inverse_frequencies(torch.from_numpy(dataset.train.labels), len(dataset.classes))
+    if len(chosen) != len(dataset.classes):
+        raise BadInputError(
+            f"distill.class_weights has {len(chosen)} numbers; expected {len(dataset.classes)}, one for each of: "
+            f"{', '.join(dataset.classes)}"
+        )
+    return tuple(chosen)
 
 
 def wanted(recipe: Recipe, *, variants: tuple[str, ...], limits: Mapping[str, float]) -> Wanted:
@@ -162,9 +216,72 @@ def _entropy_target(chosen: Distill, *, classes: int) -> dict[str, float]:
     return {"target_nats": nats}
 
 
-def training(recipe: Recipe, *, precision: str) -> "Settings":
-    """The recipe's training section as the trainer takes it. precision: `fp32` or `bf16`."""
+def augmentation(recipe: Recipe, dataset: Dataset) -> "Augmenting[Viewed]":
+    """What training does to each sample. Raises BadInputError where the recipe asks for what is for other data."""
     from edgekd.core.augment import Augmentation
+
+    chosen = recipe.data
+    if dataset.kind != "image":
+        if chosen.augment not in ("auto", "none"):
+            raise BadInputError(
+                f"data.augment = '{chosen.augment}' is for images, and {chosen.source} holds data of kind "
+                f"{dataset.kind}; set augment = 'none', or remove it and see [data.{dataset.kind}]"
+            )
+        if recipe.distill.mixup or recipe.distill.cutmix:
+            raise BadInputError(
+                f"distill.mixup and cutmix mix images, and {chosen.source} holds data of kind {dataset.kind}; remove "
+                "them"
+            )
+        return AUGMENTATIONS[dataset.kind](recipe, dataset)
+    wanted = "crop-flip" if chosen.augment == "auto" else chosen.augment
+    return Augmentation(
+        crop_padding=chosen.crop_padding if "crop" in wanted else 0,
+        flip="flip" in wanted,
+        mixup=recipe.distill.mixup,
+        cutmix=recipe.distill.cutmix,
+    )
+
+
+def _series_augmentation(recipe: Recipe, dataset: Dataset) -> "Augmenting[Viewed]":
+    from edgekd.core.augment_series import SeriesAugmentation
+    from edgekd.pixels import channel_statistics
+
+    chosen = recipe.data.series or Series()
+    if recipe.data.augment == "none":
+        return SeriesAugmentation()
+    mean, deviation = channel_statistics(dataset)
+    return SeriesAugmentation(
+        jitter=chosen.jitter, scaling=chosen.scaling, shift=chosen.shift, mean=mean, deviation=deviation
+    )
+
+
+def _audio_augmentation(recipe: Recipe, dataset: Dataset) -> "Augmenting[Viewed]":
+    from edgekd.core.augment_audio import AudioAugmentation
+
+    chosen = recipe.data.audio or Audio()
+    if recipe.data.augment == "none":
+        return AudioAugmentation()
+    shift = round(chosen.shift_ms / 1000 * dataset.front["sample_rate"])
+    return AudioAugmentation(shift=min(shift, dataset.input_shape[0] - 1), noise=chosen.noise)
+
+
+def _text_augmentation(recipe: Recipe, dataset: Dataset) -> "Augmenting[Viewed]":
+    from edgekd.core.augment_text import TextAugmentation
+
+    chosen = recipe.data.text or Text()
+    return TextAugmentation(dropout=0.0 if recipe.data.augment == "none" else chosen.token_dropout)
+
+
+AUGMENTATIONS: dict[str, Callable[[Recipe, Dataset], "Augmenting[Viewed]"]] = {
+    "series": _series_augmentation,
+    "audio": _audio_augmentation,
+    "text": _text_augmentation,
+}
+"""Kind of data, other than images -> what training does to its samples."""
+
+
+def training(recipe: Recipe, *, precision: str, augmentation: "Augmenting[Viewed]") -> "Settings":
+    """The recipe's training section as the trainer takes it. precision: `fp32` or `bf16`."""
     from edgekd.core.optimizer import Settings
 
     chosen = recipe.distill
@@ -186,12 +303,8 @@ def training(recipe: Recipe, *, precision: str) -> "Settings":
         channels_last=chosen.channels_last,
         compile=chosen.compile,
         max_skipped=chosen.max_skipped_steps,
-        augmentation=Augmentation(
-            crop_padding=recipe.data.crop_padding if "crop" in recipe.data.augment else 0,
-            flip="flip" in recipe.data.augment,
-            mixup=chosen.mixup,
-            cutmix=chosen.cutmix,
-        ),
+        augmentation=augmentation,
+        balance=recipe.data.balance == "sample",
         views=min(chosen.n_views, chosen.epochs),  # more are never seen
         seed=recipe.seed if chosen.seed is None else chosen.seed,
         view_seed=recipe.seed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
     """Train the recipe's student into `folder`. key: the hash of all that the result depends on."""
     chosen = recipe.distill
     device = pixels.choose_device(chosen.device, local=ranks.local)
-    train = settings.training(recipe, precision=pixels.choose_precision(chosen.precision, device))
-    source = pixels.place(dataset.train, device, workers=chosen.workers)
+    train = settings.training(
+        recipe,
+        precision=pixels.choose_precision(chosen.precision, device),
+        augmentation=settings.augmentation(recipe, dataset),
+    )
+    source = pixels.place(dataset.train, device, kind=dataset.kind, workers=chosen.workers)
     cache = _cache_plan(recipe, dataset, train)
     with _answers(recipe, dataset, source, train, cache=cache, ranks=ranks, listener=listener) as targets:
         return distill.distill(
@@ -34,7 +38,10 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
             source,
             student=recipe.student.model,
             options=recipe.student.options,
-            method=settings.method(recipe, classes=len(dataset.classes)),
+            method=replace(
+                settings.method(recipe, classes=len(dataset.classes)),
+                class_weights=settings.class_weights(recipe, dataset),
+            ),
             settings=train,
             folder=folder,
             key=key,
@@ -69,9 +76,11 @@ def quantized(
     network, card = load_student(weights)
     device = pixels.choose_device(recipe.distill.device)
     train = qat.settings_for(
-        settings.training(recipe, precision="fp32"), epochs=chosen.qat_epochs, learning_rate=chosen.qat_learning_rate
+        settings.training(recipe, precision="fp32", augmentation=settings.augmentation(recipe, dataset)),
+        epochs=chosen.qat_epochs,
+        learning_rate=chosen.qat_learning_rate,
     )
-    source = pixels.place(dataset.train, device, workers=recipe.distill.workers)
+    source = pixels.place(dataset.train, device, kind=dataset.kind, workers=recipe.distill.workers)
     # Not from the cache: its logits are of the student's own training, in its precision.
     with _answers(recipe, dataset, source, train, cache=None, ranks=ALONE, listener=listener) as targets:
         tuned = qat.fine_tune(
@@ -115,8 +124,9 @@ def _answers(
         yield None
         return
     with teacher.answering(
-        partial(settings.load_teacher, recipe, dataset),
+        partial(settings.load_teacher, recipe, dataset, source.device, listener=listener),
         source,
+        samples=dataset.train if recipe.teacher is not None and recipe.teacher.by_sample else None,
         classes=len(dataset.classes),
         settings=train,
         cache=cache,

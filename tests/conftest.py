@@ -46,7 +46,7 @@ def draw() -> Draw:
         images = generator.integers(0, 100, (count, size, size, channels), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[label * size // classes : (label + 1) * size // classes] += 120
-        return Samples(images=images, labels=labels)
+        return Samples(inputs=images, labels=labels)
 
     return draw
 
@@ -92,7 +92,7 @@ def npz_file(tmp_path: Path, draw: Draw) -> Path:
     """An .npz file of 90 pictures under x and y."""
     samples = draw(90)
     path = tmp_path / "bars.npz"
-    np.savez(path, x=samples.images, y=samples.labels)
+    np.savez(path, x=samples.inputs, y=samples.labels)
     return path
 
 
@@ -103,7 +103,7 @@ def image_folder(tmp_path: Path, draw: Draw) -> Path:
 
     folder = tmp_path / "pictures"
     samples = draw(36)
-    for index, (image, label) in enumerate(zip(samples.images, samples.labels, strict=True)):
+    for index, (image, label) in enumerate(zip(samples.inputs, samples.labels, strict=True)):
         place = folder / ("top", "middle", "bottom")[label]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0]).save(place / f"{index:02d}.png")

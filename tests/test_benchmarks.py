@@ -89,7 +89,7 @@ def test_different_nets_are_not_compared() -> None:
 
 def test_pictures_of_another_size_are_refused(tmp_path: Path, draw: Callable[..., Samples]) -> None:
     samples = draw(900)
-    np.savez(tmp_path / "bars.npz", x=samples.images, y=samples.labels)
+    np.savez(tmp_path / "bars.npz", x=samples.inputs, y=samples.labels)
     with pytest.raises(BadInputError, match=r"expected \(32, 32, 3\)"):
         write_pictures(tmp_path / "pictures.npz", str(tmp_path / "bars.npz"), count=8)
 

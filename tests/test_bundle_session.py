@@ -43,7 +43,7 @@ def write(pixel_net: Path, draw: Callable[..., Any], tmp_path: Path) -> Callable
             classes=(),
             target_toml="",
             reports=[],
-            inputs=draw(6).images,
+            inputs=draw(6).inputs,
             isa="avx2",
             **more,
         )

@@ -24,8 +24,8 @@ SOURCES = dict.fromkeys(LIMITS, "recipe")
 @pytest.fixture(scope="module")
 def samples(draw: Callable[..., Any]) -> compete.Samples:
     drawn = draw(70)
-    drawn.images[69, 0, 0, 0] = 255
-    return compete.Samples(inputs=drawn.images, labels=drawn.labels, classes=CLASSES)
+    drawn.inputs[69, 0, 0, 0] = 255
+    return compete.Samples(inputs=drawn.inputs, labels=drawn.labels, classes=CLASSES)
 
 
 def race(folder: Path, files: dict[str, Path], samples: compete.Samples) -> tuple[list[Built], dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_a_student_learns_and_its_file_says_all_that_inference_needs(
     assert all((epoch.kl is not None) == distills for epoch in made.history)
     assert all((epoch.teacher_entropy_sd is not None) == distills for epoch in made.history)
     loaded = load_teacher(tmp_path / made.weights, dataset, model="resnet8", options={}, mean=None, std=None)
-    correct = loaded(to_tensor(dataset.test.images, CPU)).argmax(-1).numpy() == dataset.test.labels
+    correct = loaded(to_tensor(dataset.test.inputs, CPU)).argmax(-1).numpy() == dataset.test.labels
     assert float(correct.mean()) == pytest.approx(made.test_top1)
     assert made.sha256 == sha256(tmp_path / made.weights)
     assert (made.device, made.precision, made.threads) == ("cpu", "fp32", 1)
@@ -219,7 +219,7 @@ def test_an_average_of_the_weights_is_what_is_saved(dataset: Dataset, teacher: N
 def test_what_is_said_of_a_student_is_that_of_its_file(dataset: Dataset, teacher: Network, tmp_path: Path) -> None:
     made = run(dataset, tmp_path, teacher, settings=replace(SETTINGS, epochs=1))
     loaded = load_teacher(tmp_path / made.weights, dataset, model="resnet8", options={}, mean=None, std=None)
-    z = loaded(to_tensor(dataset.test.images, CPU)).detach()
+    z = loaded(to_tensor(dataset.test.inputs, CPU)).detach()
     assert made.test_predictions == tuple(z.argmax(-1).tolist())
     assert 0 <= made.test_ece <= 1
     assert made.processes == 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgekd import models
 from edgekd.errors import BadInputError
 from edgekd.export import Exported, describe_preprocessing, export, to_layout
+from edgekd.front import Pixels
 from edgekd.network import Network
 from edgekd.runner import runner
 from edgekd.session import SessionOptions, facts, open_session
@@ -37,7 +38,7 @@ class Linear(nn.Module):
 
 
 def network(body: nn.Module, channels: int = 1) -> Network:
-    return Network(body, mean=(0.5, 0.25, 0.125)[:channels], std=(0.25, 0.5, 0.75)[:channels]).eval()
+    return Network(body, Pixels(mean=(0.5, 0.25, 0.125)[:channels], std=(0.25, 0.5, 0.75)[:channels])).eval()
 
 
 def pictures(count: int, channels: int = 1) -> Images:
@@ -46,7 +47,7 @@ def pictures(count: int, channels: int = 1) -> Images:
 
 def write(net: Network, path: Path, *, channels: int = 1, **changed: Any) -> Exported:
     settings: dict[str, Any] = {"opset": 18, "input_layout": "nhwc", "tolerance": 1e-3, "metadata": {"classes": ["a"]}}
-    return export(net, path, **({"images": pictures(9, channels)} | settings | changed))
+    return export(net, path, **({"inputs": pictures(9, channels)} | settings | changed))
 
 
 @pytest.fixture(scope="module")
@@ -175,12 +176,12 @@ def test_an_output_that_is_not_finite_for_one_of_the_images_is_no_agreement(tmp_
     images[:3] = np.maximum(images[:3], 200)  # above the mean of 0.5, so that the root is finite for these alone
     torch.manual_seed(0)
     with pytest.raises(BadInputError, match="differs from torch by nan"):
-        write(network(Root()), tmp_path / "model.onnx", images=images)
+        write(network(Root()), tmp_path / "model.onnx", inputs=images)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_single_image_is_compared_again_in_larger_batches(linear: Network, tmp_path: Path) -> None:
-    exported = write(linear, tmp_path / "model.onnx", images=pictures(1))
+    exported = write(linear, tmp_path / "model.onnx", inputs=pictures(1))
     assert [check.batch for check in exported.checks] == [1, 2, 7]
     assert exported.n == 1
 

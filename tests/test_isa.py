@@ -59,7 +59,7 @@ def test_equal_outputs_are_bit_equal() -> None:
 def test_a_run_in_a_fresh_process_gives_what_a_session_gives(pixel_net: Path, dataset: Dataset) -> None:
     import onnxruntime
 
-    images = dataset.test.images[:7]
+    images = dataset.test.inputs[:7]
     found = run_on(pixel_net, images, OPTIONS, isa="native", batch=3)
     (expected,) = onnxruntime.InferenceSession(str(pixel_net)).run(None, {"x": images})
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
@@ -208,7 +208,7 @@ def trained(teacher_file: Path, dataset: Dataset, tmp_path_factory: pytest.TempP
 
     folder = tmp_path_factory.mktemp("trained")
     files = {name: folder / f"{name}.onnx" for name in FILES}
-    export(load_student(teacher_file)[0], files["fp32"], images=dataset.calibration.images, opset=18,
+    export(load_student(teacher_file)[0], files["fp32"], inputs=dataset.calibration.inputs, opset=18,
            input_layout="nhwc", tolerance=1e-3, metadata={})  # fmt: skip
     model = onnx.load(str(files["fp32"]))
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -222,7 +222,7 @@ def trained(teacher_file: Path, dataset: Dataset, tmp_path_factory: pytest.TempP
 
     class Reader(ortq.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches = iter([{model.graph.input[0].name: dataset.calibration.images}])
+            self.batches = iter([{model.graph.input[0].name: dataset.calibration.inputs}])
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
@@ -245,8 +245,8 @@ def test_a_plain_file_of_a_trained_net_does_not_agree_with_itself_on_avx2(
     trained: Mapping[str, Path], dataset: Dataset, name: str
 ) -> None:
     assert any(layer.can_saturate for layer in layers(trained[name]))
-    assert max(layer.observed_pair_sum or 0 for layer in observed(trained[name], dataset.test.images)) > PAIR_MAX
-    found = compare(trained[name], dataset.test.images, OPTIONS, batch=8)
+    assert max(layer.observed_pair_sum or 0 for layer in observed(trained[name], dataset.test.inputs)) > PAIR_MAX
+    found = compare(trained[name], dataset.test.inputs, OPTIONS, batch=8)
     assert not found.bit_equal
     assert found.max_difference >= (found.output_step or 0) > 0
 
@@ -257,7 +257,7 @@ def test_a_plain_file_of_a_trained_net_does_not_agree_with_itself_on_avx2(
 def test_the_cured_files_are_bit_equal_on_avx2(trained: Mapping[str, Path], dataset: Dataset, name: str) -> None:
     assert not any(layer.can_saturate for layer in layers(trained[name]))
     said: list[Progress] = []
-    found = compare(trained[name], dataset.test.images, OPTIONS, batch=8, listener=said.append)
+    found = compare(trained[name], dataset.test.inputs, OPTIONS, batch=8, listener=said.append)
     assert (found.bit_equal, found.isa, found.top1_same) == (True, "avx2", found.n)
     assert [progress.note for progress in said] == ["native", "avx2", ""]
 
@@ -266,7 +266,7 @@ def test_the_cured_files_are_bit_equal_on_avx2(trained: Mapping[str, Path], data
 @needs_valgrind
 def test_so_is_the_plain_file_with_the_session_key(trained: Mapping[str, Path], dataset: Dataset) -> None:
     options = SessionOptions(session_config={"session.x64quantprecision": "1"})
-    assert compare(trained["u8s8"], dataset.test.images, options, batch=8).bit_equal
+    assert compare(trained["u8s8"], dataset.test.inputs, options, batch=8).bit_equal
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edgekd import network
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
+from edgekd.front import Pixels
 from edgekd.network import Card, Network
 
 CLASSES = ("a b", "größe", "<script>")
@@ -57,14 +58,14 @@ def test_a_saved_network_comes_back_with_its_card_mean_and_std_and_the_same_logi
     loaded, card = load(written(tmp_path), other())
     assert card == CARD
     assert not loaded.training
-    assert loaded.mean.flatten().tolist() == pytest.approx(MEAN)
-    assert loaded.std.flatten().tolist() == pytest.approx(STD)
+    assert loaded.front.mean.flatten().tolist() == pytest.approx(MEAN)
+    assert loaded.front.std.flatten().tolist() == pytest.approx(STD)
     with torch.no_grad():
         assert torch.equal(loaded(PIXELS), made()(PIXELS))
 
 
 def test_the_preprocessing_is_pixels_over_255_less_mean_over_std() -> None:
-    net = Network(nn.Identity(), mean=(0.5, 0.0), std=(0.25, 2.0))
+    net = Network(nn.Identity(), Pixels(mean=(0.5, 0.0), std=(0.25, 2.0)))
     out = net(torch.tensor([[[[255]], [[51]]]], dtype=torch.uint8))
     assert out.flatten().tolist() == pytest.approx([2.0, 0.1])
 
@@ -94,7 +95,7 @@ def test_tied_weights_can_be_saved(tmp_path: Path) -> None:
     body = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     body[1].weight = body[0].weight
     path = tmp_path / "tied.safetensors"
-    network.save(Network(body, mean=MEAN, std=STD), path, CARD)
+    network.save(Network(body, Pixels(mean=MEAN, std=STD)), path, CARD)
     tensors = load_file(path)
     assert torch.equal(tensors["body.0.weight"], tensors["body.1.weight"])
 
@@ -106,7 +107,7 @@ def test_a_state_dict_from_elsewhere_takes_classes_mean_and_std_from_the_caller(
     save_file({prefix + name: value.contiguous() for name, value in source.state_dict().items()}, path)
     loaded, card = load(path, other())
     assert card == other()
-    assert loaded.mean.flatten().tolist() == pytest.approx([0.9])
+    assert loaded.front.mean.flatten().tolist() == pytest.approx([0.9])
     assert all(
         torch.equal(a, b) for a, b in zip(loaded.body.state_dict().values(), source.state_dict().values(), strict=True)
     )

@@ -7,13 +7,14 @@ import torch
 from edgekd.core.source import Resident, Streamed
 from edgekd.data import Samples
 from edgekd.errors import EnvironmentFault
-from edgekd.pixels import channel_statistics, choose_device, choose_precision, place, spread, to_tensor, top1
+from edgekd.front import Pixels
+from edgekd.pixels import choose_device, choose_precision, place, spread, to_tensor, top1
 
 
 def test_channel_statistics_are_numpys_of_each_channel_and_a_constant_channel_is_left_alone() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 3), dtype=np.uint8)
     images[..., 2] = 51
-    mean, std = channel_statistics(Samples(images=images, labels=np.zeros(5, dtype=np.int64)))
+    mean, std = Pixels.statistics(images, {})
     scaled = images / 255
     assert mean == pytest.approx(scaled.mean(axis=(0, 1, 2)).tolist())
     assert std == pytest.approx([*scaled.std(axis=(0, 1, 2))[:2].tolist(), 1.0])
@@ -40,7 +41,7 @@ def test_precision_auto_is_fp32_on_a_cpu_and_what_was_asked_for_stays() -> None:
 
 
 def test_samples_are_resident_on_a_cpu_and_streamed_where_workers_are_asked_for() -> None:
-    samples = Samples(images=np.zeros((6, 4, 4, 1), dtype=np.uint8), labels=np.arange(6))
+    samples = Samples(inputs=np.zeros((6, 4, 4, 1), dtype=np.uint8), labels=np.arange(6))
     cpu = torch.device("cpu")
     assert isinstance(place(samples, cpu), Resident)
     assert isinstance(place(samples, cpu, workers=0), Resident)
@@ -48,7 +49,7 @@ def test_samples_are_resident_on_a_cpu_and_streamed_where_workers_are_asked_for(
 
 
 def test_samples_are_spread_over_the_whole_and_accuracy_is_the_share_of_the_right() -> None:
-    samples = Samples(images=np.zeros((10, 1, 1, 1), dtype=np.uint8), labels=np.arange(10) % 2)
+    samples = Samples(inputs=np.zeros((10, 1, 1, 1), dtype=np.uint8), labels=np.arange(10) % 2)
     assert len(spread(samples, 4)) == 4
     assert len(spread(samples, 40)) == 10
     logits = torch.tensor([[1.0, 0.0]]).expand(10, -1)

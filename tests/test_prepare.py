@@ -36,7 +36,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> str:
 def labelled(draw: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = draw(90)
     path = tmp_path_factory.mktemp("data") / "bars.npz"
-    np.savez(path, x=drawn.images, y=drawn.labels)
+    np.savez(path, x=drawn.inputs, y=drawn.labels)
     return path
 
 

@@ -24,6 +24,7 @@ from edgekd.core.optimizer import Settings
 from edgekd.data import Dataset
 from edgekd.distill import Method
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.front import Pixels
 from edgekd.network import Network
 from edgekd.progress import Progress, silent
 from edgekd.qat import ExportedQdq, Tuned, export_qdq, fine_tune, settings_for
@@ -95,7 +96,7 @@ def exported(tuned: Tuned, dataset: Dataset, tmp_path_factory: pytest.TempPathFa
 
 
 def images(data: Dataset) -> Tensor:
-    return pixels.to_tensor(data.calibration.images, CPU)
+    return pixels.to_tensor(data.calibration.inputs, CPU)
 
 
 def whole_weights(network: Network) -> list[Tensor]:
@@ -127,8 +128,8 @@ def test_onnx_runtime_says_what_the_fake_quantized_network_says(
 ) -> None:
     path, said = exported
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    theirs = session.run(None, {"pixels": dataset.test.images})[0]
-    ours = predict(tuned.network, pixels.to_tensor(dataset.test.images, CPU)).numpy()
+    theirs = session.run(None, {"pixels": dataset.test.inputs})[0]
+    ours = predict(tuned.network, pixels.to_tensor(dataset.test.inputs, CPU)).numpy()
     apart = np.abs(ours - theirs).max(axis=1)
     # A value on a rounding tie may fall to either side in the integer kernel; all others agree to float32.
     assert np.median(apart) < 1e-4
@@ -271,7 +272,7 @@ class Branching(nn.Module):
 
 @needs_torchao
 def test_a_student_that_is_no_plain_graph_is_refused(dataset: Dataset) -> None:
-    network = Network(Branching(), mean=(0.5,), std=(0.2,))
+    network = Network(Branching(), Pixels(mean=(0.5,), std=(0.2,)))
     with pytest.raises(BadInputError, match=r"cannot be captured as a graph .*quantize.qat = false"):
         prepare(network, images(dataset), weight_bits=8, safe=False)
 
@@ -300,7 +301,7 @@ def test_at_four_bits_training_wins_back_at_least_half_of_what_rounding_lost(
     # The teacher teaches itself, so that all there is to learn is what rounding cost.
     method, settings = Method(name="kd", knobs={"temperature": 4.0}), replace(SETTINGS, epochs=6)
     made = tune(teacher, dataset, tmp_path, teacher, method=method, settings=settings, weight_bits=4)
-    pictures = pixels.to_tensor(dataset.validation.images, CPU)
+    pictures = pixels.to_tensor(dataset.validation.inputs, CPU)
     rounded = prepare(teacher, images(dataset), weight_bits=4, safe=False).eval()
     wanted, before, after = (predict(net, pictures) for net in (teacher, rounded, made.network))
 

@@ -23,7 +23,7 @@ from edgekd.targets.target import Budgets
 @pytest.fixture(scope="module")
 def finished(pixel_net: Path, draw: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, drawn = tmp_path_factory.mktemp("finished"), draw(90)
-    np.savez(folder / "bars.npz", x=drawn.images, y=drawn.labels)
+    np.savez(folder / "bars.npz", x=drawn.inputs, y=drawn.labels)
     changed = {"name": "quick", "precisions": ("fp32", "int8-u8s8"), "budgets": Budgets()}
     (folder / "quick.toml").write_text(dump(load("x86-1t").model_copy(update=changed)))
     quantize_file(

@@ -9,6 +9,8 @@ import pytest
 from edgekd import keys as hashes
 from edgekd import settings
 from edgekd.core import methods
+from edgekd.core.augment import Augmentation
+from edgekd.data import Dataset
 from edgekd.errors import BadInputError
 from edgekd.quantize import Wanted
 from edgekd.recipe import Recipe, parse
@@ -119,8 +121,12 @@ def test_where_a_cache_lies_changes_nothing_that_is_trained(document: dict[str, 
 
 
 @pytest.mark.parametrize(("augment", "cropped", "flipped"), [("none", False, False), ("crop-flip", True, True)])
-def test_augmentation_reaches_the_trainer(augment: str, cropped: bool, flipped: bool, document: dict[str, Any]) -> None:
-    made = settings.training(changed(document, "data", augment=augment), precision="fp32")
+def test_augmentation_reaches_the_trainer(
+    augment: str, cropped: bool, flipped: bool, document: dict[str, Any], dataset: Dataset
+) -> None:
+    recipe = changed(document, "data", augment=augment)
+    made = settings.training(recipe, precision="fp32", augmentation=settings.augmentation(recipe, dataset))
+    assert isinstance(made.augmentation, Augmentation)
     assert (made.augmentation.crop_padding > 0, made.augmentation.flip) == (cropped, flipped)
 
 

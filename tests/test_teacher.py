@@ -43,7 +43,7 @@ def test_the_teachers_facts_are_those_of_its_logits(dataset: Dataset, teacher: N
 
 
 def test_a_teacher_at_chance_is_refused_with_a_hint(dataset: Dataset, teacher: Network) -> None:
-    permuted = Samples(images=dataset.train.images, labels=(dataset.train.labels + 1) % 3)
+    permuted = Samples(inputs=dataset.train.inputs, labels=(dataset.train.labels + 1) % 3)
     with pytest.raises(BadInputError, match=r"is chance for 3 classes; are the labels permuted"):
         measure_teacher(
             teacher,
@@ -88,9 +88,9 @@ def test_a_mean_for_other_channels_is_refused(teacher_file: Path, dataset: Datas
 def test_a_mean_that_contradicts_the_file_is_refused_and_the_files_own_is_taken(
     teacher_file: Path, dataset: Dataset
 ) -> None:
-    mean, std = channel_statistics(dataset.train)
+    mean, std = channel_statistics(dataset)
     same = load_teacher(teacher_file, dataset, model="resnet8", options={}, mean=mean, std=std)
-    assert same.mean.flatten().tolist() == pytest.approx(list(mean))
+    assert same.front.mean.flatten().tolist() == pytest.approx(list(mean))
     with pytest.raises(BadInputError, match=r"teacher\.mean is \[0\.5\], but .* brings its own"):
         load_teacher(teacher_file, dataset, model="resnet8", options={}, mean=(0.5,), std=std)
 
@@ -107,7 +107,7 @@ def ask(targets: Targets, dataset: Dataset, *, view: int, index: torch.Tensor) -
     drawn = draw(
         SETTINGS.augmentation, seed=SETTINGS.view_seed, view=view, samples=len(dataset.train), size=(8, 8), device=CPU
     )
-    images = drawn.pictures(next(source.batches([drawn.needed(index)])), index)
+    images = drawn.inputs(next(source.batches([drawn.needed(index)])), index)
     return targets(view, index, images.contiguous(memory_format=torch.channels_last))
 
 

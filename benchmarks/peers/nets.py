@@ -119,12 +119,12 @@ def _quickstart(net: Net, sources: Sources) -> None:
     loaded = data.load("fashion-mnist")  # the splits of the recipe: neither part was trained on
     unseen = (loaded.calibration, loaded.validation)
     quantize = {
-        "x": np.concatenate([part.images for part in unseen]),
+        "x": np.concatenate([part.inputs for part in unseen]),
         "y": np.concatenate([part.labels for part in unseen]),
     }
     test = read_debian().test if DEBIAN_FOLDER.is_dir() else loaded.test  # all 10,000 where they are installed
     assert test is not None
-    keep(net, sources.quickstart / "model.onnx", quantize=quantize, held_out={"x": test.images, "y": test.labels})
+    keep(net, sources.quickstart / "model.onnx", quantize=quantize, held_out={"x": test.inputs, "y": test.labels})
 
 
 def _efficientnet(net: Net, sources: Sources) -> None:

@@ -36,12 +36,51 @@ def describe(
             "dtype": known.dtype,
             "shape": known.shape,
             "layout": known.metadata.get("input_layout"),
+            **_series(known),
+            **_sound(known),
+            **_texts(known),
         },
         "outputs": outputs,
         "isa": isa,
         "onnxruntime": import_onnxruntime().__version__,
     }
     return document if tuned is None else document | {"tuned": dict(tuned)}
+
+
+def sound_of(known: Facts) -> Mapping[str, Any] | None:
+    """Sample rate in hertz, and what is done to a file of several channels, of a network that takes sound."""
+    preprocessing = known.metadata.get("preprocessing")
+    sound = preprocessing.get("audio") if isinstance(preprocessing, Mapping) else None
+    return sound if isinstance(sound, Mapping) else None
+
+
+def series_of(known: Facts) -> Mapping[str, Any] | None:
+    """Names of the channels in their order, of a network that takes sensor readings."""
+    preprocessing = known.metadata.get("preprocessing")
+    series = preprocessing.get("series") if isinstance(preprocessing, Mapping) else None
+    return series if isinstance(series, Mapping) else None
+
+
+def text_of(known: Facts) -> Mapping[str, Any] | None:
+    """Vocabulary, length and the SHA-256 of the tokenizer.json, of a network that takes token numbers."""
+    preprocessing = known.metadata.get("preprocessing")
+    text = preprocessing.get("text") if isinstance(preprocessing, Mapping) else None
+    return text if isinstance(text, Mapping) else None
+
+
+def _texts(known: Facts) -> dict[str, Any]:
+    text = text_of(known)
+    return {} if text is None else {"text": dict(text)}
+
+
+def _series(known: Facts) -> dict[str, Any]:
+    series = series_of(known)
+    return {} if series is None else {"series": dict(series)}
+
+
+def _sound(known: Facts) -> dict[str, Any]:
+    sound = sound_of(known)
+    return {} if sound is None else {"audio": dict(sound)}
 
 
 def describe_outputs(session: Any, first: npt.NDArray[Any], labels: tuple[str, ...]) -> list[dict[str, str]]:

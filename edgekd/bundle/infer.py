@@ -1,5 +1,10 @@
-"""Runs this folder's network: `infer.py` checks its samples, `infer.py sample.npy [out.npz]` one more. JSON lines."""
+"""Runs this folder's network: `infer.py` checks its samples, `infer.py SAMPLE [out.npz]` one more. JSON lines.
 
+SAMPLE is an array (.npy), or a CSV where the network takes readings, or a WAV file where it takes sound, or a text in
+quotes where it takes texts.
+"""
+
+import csv
 import json
 import os
 import sys
@@ -81,12 +86,65 @@ def show(outputs: list[Any], facts: dict[str, Any], labels: list[str]) -> None:
         print(json.dumps({"output": output["name"], "shape": array.shape, "dtype": str(array.dtype), **ends}))
 
 
+def read_sound(path: str, wanted: dict[str, Any]) -> Any:
+    """The beginning of a WAV file, or all of it and silence, as the network was trained on."""
+    from read_wav import fit, read_wav  # type: ignore[import-not-found]  # lies beside this file in a bundle
+
+    try:
+        samples, rate = read_wav(Path(path), mix=wanted["audio"]["mono"] == "mix")
+    except ValueError as err:
+        sys.exit(str(err))
+    if rate != wanted["audio"]["sample_rate"]:
+        sys.exit(f"{path}: {rate} samples a second; expected {wanted['audio']['sample_rate']}: resample it")
+    return fit(samples, wanted["shape"][1])
+
+
+def read_table(path: str, wanted: dict[str, Any]) -> Any:
+    """A window of readings from a CSV with a header line; the channels by name, where the network knows their names."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    header = [name.strip() for name in header]
+    names = wanted["series"]["channels"] or header
+    if missing := [name for name in names if name not in header]:
+        sys.exit(f"{path}: has no column '{missing[0]}'; expected {', '.join(names)}")
+    try:
+        sample = np.array([[row[header.index(name)] for name in names] for row in rows], dtype=np.float64)
+    except (ValueError, IndexError) as err:
+        sys.exit(f"{path}: {err}; expected a number in every column")
+    return sample.astype(wanted["dtype"])
+
+
+def read_text(text: str, wanted: dict[str, Any]) -> Any:
+    """Token numbers of a text, cut and padded with 0 as the network was trained on."""
+    file = Path(__file__).resolve().parent / "tokenizer.json"
+    if not file.exists():
+        sys.exit("this bundle has no tokenizer.json; give token numbers as an .npy file")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        sys.exit("texts need the package tokenizers: pip install tokenizers; or give token numbers as an .npy file")
+    tokenizer = Tokenizer.from_file(str(file))
+    length = wanted["text"]["max_tokens"]
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    numbers = tokenizer.encode(text).ids
+    return np.array(numbers + [0] * (length - len(numbers)), dtype=wanted["dtype"])
+
+
 def read_sample(path: str, wanted: dict[str, Any]) -> Any:
-    sample, shape = np.load(path, allow_pickle=False), wanted["shape"][1:]
+    if "text" in wanted and not path.endswith(".npy"):
+        return read_text(path, wanted)
+    if "audio" in wanted and path.lower().endswith(".wav"):
+        return read_sound(path, wanted)
+    table = "series" in wanted and path.lower().endswith(".csv")
+    sample, shape = read_table(path, wanted) if table else np.load(path, allow_pickle=False), wanted["shape"][1:]
     sample = sample[0] if sample.ndim == len(shape) + 1 and len(sample) == 1 else sample
     fits = sample.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, sample.shape, strict=True))
     if not fits or sample.dtype != wanted["dtype"]:
         sys.exit(f"found {sample.dtype} {list(sample.shape)}; expected {wanted['dtype']} {shape}")
+    if "series" in wanted and not np.isfinite(sample).all():
+        row, channel = np.argwhere(~np.isfinite(sample))[0]
+        sys.exit(f"{path}: found {sample[row, channel]} in reading {row}, channel {channel}; expected finite numbers")
     return sample
 
 

@@ -16,8 +16,11 @@ MANIFEST, MODEL, SESSION, LABELS, SAMPLES = (
     "manifest.json", "model.onnx", "session.json", "labels.json", "samples.npz",
 )  # fmt: skip
 TARGET, INFER, README = "target.toml", "infer.py", "README.txt"
+READ_WAV, TOKENIZER = "read_wav.py", "tokenizer.json"
 OWN = (MODEL, SESSION, SAMPLES, TARGET, INFER, README)
 """What every bundle holds beside its manifest; that of a network with classes has their names too, in LABELS."""
+BY_KIND = (READ_WAV, TOKENIZER)
+"""What it holds where its network takes sound, or texts."""
 REPORTS = ("report.json", "report.md", "report.html", "junit.xml")
 """What it may hold too."""
 

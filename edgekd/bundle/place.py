@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekd.bundle.manifest import LABELS, MANIFEST, OWN, REPORTS
+from edgekd.bundle.manifest import BY_KIND, LABELS, MANIFEST, OWN, REPORTS
 from edgekd.errors import BadInputError
 
 
@@ -49,7 +49,7 @@ def _refuse_strangers(place: Path) -> None:
     if not place.exists():
         return
     found = {path.name for path in place.iterdir()} if place.is_dir() else {"a file"}
-    strangers = sorted(found - {MANIFEST, LABELS, *OWN, *REPORTS}) if MANIFEST in found else sorted(found)
+    strangers = sorted(found - {MANIFEST, LABELS, *OWN, *BY_KIND, *REPORTS}) if MANIFEST in found else sorted(found)
     if strangers:
         raise BadInputError(
             f"{place} is there and holds what is no bundle's ({', '.join(strangers[:3])}); it would be deleted: "

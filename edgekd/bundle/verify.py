@@ -1,5 +1,6 @@
 """Checks a bundle on any machine: first every name and hash, then what the model answers here."""
 
+import json
 import platform
 import re
 from dataclasses import dataclass
@@ -9,11 +10,21 @@ from typing import Any
 import numpy.typing as npt
 
 from edgekd import machine
-from edgekd.bundle.manifest import MANIFEST, OWN, SCHEMA_VERSION, Manifest, Tolerance, read_manifest
+from edgekd.bundle.manifest import (
+    MANIFEST,
+    MODEL,
+    OWN,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    Manifest,
+    Tolerance,
+    read_manifest,
+)
 from edgekd.bundle.outputs import Outputs, read_samples, run_here, sizes
 from edgekd.bundle.tolerance import difference
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
+from edgekd.session import METADATA_KEY
 
 MEASURES = {
     "largest": "largest difference",
@@ -121,7 +132,21 @@ def _check_answers(folder: Path, manifest: Manifest, isa_here: str) -> list[Chec
         return [Check(name="outputs", passed=None, detail=by)]
     where = f"expected ones made on {manifest.isa}, checked on {isa_here}: {by}"
     first = tuple(output[: len(outputs[0])] for output in expected)
-    return _compare(outputs, first, manifest.tolerance, where)
+    return [*_compare(outputs, first, manifest.tolerance, where), *_check_tokenizer(folder)]
+
+
+def _check_tokenizer(folder: Path) -> list[Check]:
+    """Whether texts get the numbers that the network was trained with; nothing where it takes no texts."""
+    import onnx
+
+    entries = {entry.key: entry.value for entry in onnx.load(str(folder / MODEL)).metadata_props}
+    document = json.loads(entries.get(METADATA_KEY, "{}"))  # sound: a session was opened, which reads it
+    text = document.get("preprocessing", {}).get("text")
+    if not isinstance(text, dict) or not (folder / TOKENIZER).is_file():
+        return []
+    passed = text.get("tokenizer_sha256") == sha256(folder / TOKENIZER)
+    detail = f"{TOKENIZER} is {'' if passed else 'not '}the one that {MODEL} was trained with"
+    return [Check(name="tokenizer", passed=passed, detail=detail)]
 
 
 def _compare(outputs: Outputs, expected: Outputs, allowed: Tolerance, where: str) -> list[Check]:

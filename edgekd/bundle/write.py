@@ -10,14 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd import __version__
-from edgekd.bundle.described import are_probabilities, describe, describe_outputs
-from edgekd.bundle.manifest import INFER, LABELS, MODEL, README, SAMPLES, SESSION, TARGET, seal, to_json
+from edgekd.bundle.described import are_probabilities, describe, describe_outputs, series_of, sound_of, text_of
+from edgekd.bundle.manifest import (
+    INFER,
+    LABELS,
+    MODEL,
+    READ_WAV,
+    README,
+    SAMPLES,
+    SESSION,
+    TARGET,
+    TOKENIZER,
+    seal,
+    to_json,
+)
 from edgekd.bundle.outputs import Outputs, joined, run_each, sample_key, sizes
 from edgekd.bundle.place import replacing
 from edgekd.bundle.tolerance import are_scores
 from edgekd.bundle.tolerance import tolerance as tolerances
+from edgekd.data import read_wav
 from edgekd.errors import BadInputError
 from edgekd.fidelity import class_axis
+from edgekd.files import sha256
 from edgekd.runner import Run, check_inputs, run_all
 from edgekd.session import Facts, SessionOptions, check_file, create_session, facts
 
@@ -33,6 +47,28 @@ CLASSES_TEXT = """\
 
 python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
 python infer.py image.npy    the three best labels of one image, {dtype} {shape}, saved with numpy.save
+"""
+SOUND_TEXT = """\
+{variant} classifier of {classes} classes of sound, bundled by edgekd {version}.
+
+python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
+python infer.py sound.wav    the three best labels of the beginning of a PCM WAV file of {rate} samples a second
+python infer.py sound.npy    the same of {dtype} {shape}, saved with numpy.save
+"""
+SERIES_TEXT = """\
+{variant} classifier of {classes} classes of sensor readings, bundled by edgekd {version}.
+
+python infer.py               run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
+python infer.py window.csv    the three best labels of one window, a row a reading, with a header line:
+                              {columns}
+python infer.py window.npy    the same of {dtype} {shape}, saved with numpy.save
+"""
+TEXTS_TEXT = """\
+{variant} classifier of {classes} classes of texts, bundled by edgekd {version}.
+
+python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
+python infer.py "a text"     the three best labels of one text (needs tokenizers too: pip install tokenizers)
+python infer.py text.npy     the same of its token numbers, {dtype} {shape}, padded with 0, saved with numpy.save
 """
 VALUES_TEXT = """\
 {variant} network, {outputs} output(s), bundled by edgekd {version}.
@@ -76,6 +112,7 @@ def write(
     isa: str,
     tolerance: float | None = None,
     tuned: Mapping[str, Any] | None = None,
+    tokenizer: Path | None = None,
 ) -> Bundled:
     """Make the bundle beside `folder`, then put it in the place of the one that is there.
 
@@ -83,7 +120,8 @@ def write(
     all outputs of `model` under `options` on this machine, whose instruction set is `isa`. As many are kept as 16 MiB
     hold, of those with outputs of the same size as the first's. classes: may be empty; probabilities are then numbered,
     and other outputs have no labels. tolerance: largest difference of an output elsewhere; None: by the kind of file.
-    tuned: what is known of `options` where they are not those that the reports measured.
+    tuned: what is known of `options` where they are not those that the reports measured. tokenizer: the tokenizer.json
+    of a network that takes token numbers; without it infer.py takes these alone.
 
     A process killed at any moment leaves no half bundle in `folder`. Killed between the two renames, it leaves the old
     one beside `folder`, from where the next call, or `recover`, puts it back.
@@ -101,6 +139,11 @@ def write(
             shutil.copyfile(source, new / name)
         session = create_session(new / MODEL, options)
         known = facts(session, model)
+        if sound_of(known) is not None:
+            shutil.copyfile(read_wav.__file__, new / READ_WAV)
+        if tokenizer is not None:
+            _check_tokenizer(tokenizer, known, model)
+            shutil.copyfile(tokenizer, new / TOKENIZER)
         samples = check_inputs(inputs, known, model)
         samples, outputs = _expected(run_all(session, known), samples, model)
         labels = _labels(classes, outputs[0], model)
@@ -122,6 +165,20 @@ def write(
         tolerance=allowed.model_dump(),
         samples=manifest.samples,
     )
+
+
+def _check_tokenizer(path: Path, known: Facts, model: Path) -> None:
+    """Refuse a tokenizer that is not the one of the network's training: every number would mean another word."""
+    text = text_of(known)
+    if not path.is_file():
+        raise BadInputError(
+            f"tokenizer {path}: no such file; expected the tokenizer.json that {model} was trained with"
+        )
+    if text is None or text.get("tokenizer_sha256") != sha256(path):
+        raise BadInputError(
+            f"tokenizer {path}: is not the one that {model} was trained with; expected the tokenizer.json of its run "
+            "folder"
+        )
 
 
 def _is_integer(model: Path) -> bool:
@@ -162,6 +219,13 @@ def _labels(classes: tuple[str, ...], first: npt.NDArray[Any], model: Path) -> t
 
 def _readme(variant: str, labels: tuple[str, ...], known: Facts, outputs: Outputs) -> str:
     shape = ["any" if size is None else size for size in known.shape[1:]]
-    text = (CLASSES_TEXT if labels and are_scores(outputs[0]) else VALUES_TEXT) + README_END
+    sound, series = sound_of(known), series_of(known)
+    if series is not None:
+        of_classes = SERIES_TEXT
+    else:
+        of_classes = SOUND_TEXT if sound is not None else TEXTS_TEXT if text_of(known) is not None else CLASSES_TEXT
+    text = (of_classes if labels and are_scores(outputs[0]) else VALUES_TEXT) + README_END
     words = {"variant": variant, "version": __version__, "dtype": known.dtype, "shape": shape}
+    words |= {} if sound is None else {"rate": sound["sample_rate"]}
+    words |= {} if series is None else {"columns": ", ".join(series["channels"]) or f"{known.shape[-1]} channels"}
     return text.format(**words, classes=len(labels), outputs=len(outputs))

@@ -116,9 +116,8 @@ def check_torchao() -> None:
 
 def _capture(network: Network, images: Tensor) -> GraphModule:
     batch = torch.export.Dim("batch", min=1)
-    normalised = (images.float() / 255.0 - network.mean) / network.std
     try:
-        exported = torch.export.export(network.body, (normalised,), dynamic_shapes=({0: batch},))
+        exported = torch.export.export(network.body, (network.front(images),), dynamic_shapes=({0: batch},))
     except (torch._dynamo.exc.TorchDynamoException, RuntimeError, ValueError, TypeError) as err:
         raise BadInputError(
             f"the student cannot be captured as a graph ({first_line(err)}), which quantization-aware training needs; "

@@ -29,7 +29,8 @@ CPU = torch.device("cpu")
 class Tuned:
     """A student fine-tuned with fake quantization; `edgekd.qat.export_qdq` makes a file of `network`.
 
-    before_top1, validation_top1: on validation, fake-quantized, calibrated only and after training; a fraction.
+    before_top1, validation_top1: on validation, fake-quantized, calibrated only and after training; a fraction, None
+    without labels.
     method: the objective with its numbers, `match_fixed` resolved.
     """
 
@@ -39,8 +40,8 @@ class Tuned:
     method: Method
     settings: Settings
     history: tuple[EpochStats, ...]
-    before_top1: float
-    validation_top1: float
+    before_top1: float | None
+    validation_top1: float | None
 
 
 def settings_for(training: Settings, *, epochs: int, learning_rate: float) -> Settings:
@@ -98,9 +99,11 @@ def fine_tune(
         raise BadInputError(
             "method 'entropy' has match_fixed unresolved; pass the method that the student learned with"
         )
-    images = pixels.to_tensor(data.calibration.images, CPU)
+    images = pixels.to_tensor(data.calibration.inputs, CPU, kind=data.kind)
     student = prepare(network, images, weight_bits=weight_bits, safe=safe)
-    before = pixels.top1(predict(student, pixels.to_tensor(data.validation.images, CPU)), data.validation)
+    before = pixels.top1(
+        predict(student, pixels.to_tensor(data.validation.inputs, CPU, kind=data.kind)), data.validation
+    )
     trainer = _Freezing(
         student.to(source.device),
         source=source,
@@ -110,7 +113,7 @@ def fine_tune(
     )
     history = distill.train(trainer, data, folder=folder / "qat", key=key, patience=None, listener=_renamed(listener))
     student = student.cpu().eval()
-    logits = predict(student, pixels.to_tensor(data.validation.images, CPU))
+    logits = predict(student, pixels.to_tensor(data.validation.inputs, CPU, kind=data.kind))
     return Tuned(
         network=student,
         weight_bits=weight_bits,

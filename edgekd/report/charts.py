@@ -58,7 +58,8 @@ def _curves(axes: "Axes", history: Sequence[Mapping[str, Any]], names: Mapping[s
         known = [(row["epoch"], scale * row[key]) for row in history if row[key] is not None]
         if known:
             axes.plot(*zip(*known, strict=True), style, color=colour, label=label, markersize=2.6, linewidth=1.4)
-    axes.legend(loc="best", fontsize=8)
+    if axes.get_legend_handles_labels()[0]:  # none where nothing was measured: matplotlib would warn
+        axes.legend(loc="best", fontsize=8)
 
 
 def teacher_entropy(report: Report) -> Chart | None:

@@ -6,7 +6,17 @@ from typing import Any
 from edgekd.report.wording import DASH, percent, plural
 
 Fact = tuple[str, str]
-BULK = {"fixed_entropy", "soft_entropy", "test_predictions", "history", "classes", "values", "samples_ns", "per_class"}
+BULK = {
+    "fixed_entropy",
+    "soft_entropy",
+    "test_predictions",
+    "history",
+    "classes",
+    "values",
+    "samples_ns",
+    "per_class",
+    "not_measured",
+}
 METHODS = {
     "cist": "CIST, adaptive temperature",
     "entropy": "soft labels of equal entropy",

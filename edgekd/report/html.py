@@ -15,6 +15,7 @@ from edgekd.report.quantization import (
     remarks,
     schemes,
     search_sentence,
+    unmeasured,
 )
 from edgekd.report.rows import VariantRow, check_rows, chosen, headline, label, mark, measures, variant_rows
 from edgekd.report.tradeoff import accuracy_against_latency
@@ -72,6 +73,7 @@ def _view(report: Report) -> dict[str, Any]:
         "search": search_sentence(report),
         "decisions": decision_rows(report),
         "remarks": remarks(report),
+        "unmeasured": unmeasured(report),
         "sections": _sections(report),
     }
 
@@ -119,7 +121,9 @@ def _learned(report: Report) -> list[tuple[str, str, str]]:
     for role in ("teacher", "student"):
         network = report[role]
         if network is not None:
-            facts = f"{percent(network['test_top1'])} top-1 on test, {fixed(network['parameters'] / 1e3)} k parameters"
+            size = network["parameters"]
+            known = "parameters unknown" if size is None else f"{fixed(size / 1e3)} k parameters"
+            facts = f"{percent(network['test_top1'])} top-1 on test, {known}"
             rows.append((role, network["model"], f"{facts}, {method(network)}" if role == "student" else facts))
     return rows
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.report.facts import machine, method
-from edgekd.report.quantization import remarks, saturation, search_sentence
+from edgekd.report.quantization import remarks, saturation, search_sentence, unmeasured
 from edgekd.report.rows import VariantRow, check_rows, chosen, headline, mark, measures, variant_rows
 from edgekd.report.wording import DASH, WORDS, fixed, percent, plural
 
@@ -84,7 +84,7 @@ def _student_line(report: Mapping[str, Any]) -> str:
     if student is None:
         return "No training: the model was brought, not distilled."
     text = f"Student {student['model']} ({fixed(student['parameters'] / 1e3)} k parameters): "
-    text += f"{percent(student['test_top1'])} top-1"
+    text += "accuracy not measured" if student["test_top1"] is None else f"{percent(student['test_top1'])} top-1"
     if teacher is not None:
         text += f"; teacher {teacher['model']}: {percent(teacher['test_top1'])}"
     return escape(f"{text}. Method: {method(student)}.")
@@ -92,7 +92,7 @@ def _student_line(report: Mapping[str, Any]) -> str:
 
 def _quantization_lines(report: Mapping[str, Any]) -> list[str]:
     """How the chosen file was quantized, and what to know of it."""
-    variant, lines = chosen(report), remarks(report)
+    variant, lines = chosen(report), [*unmeasured(report), *remarks(report)]
     if variant and variant.get("description"):
         lines = [f"{variant['name']}: {variant['description']}; {saturation(variant)}", *lines]
     if variant and variant.get("kernels"):

@@ -52,6 +52,11 @@ def search_sentence(report: Report) -> str:
     return text + ("" if search["complete"] else ", then the time was up: the best so far is what competes")
 
 
+def unmeasured(report: Report) -> list[str]:
+    """What no number can say because samples have no label, a sentence each."""
+    return list((report["data"] or {}).get("not_measured", ()))
+
+
 def remarks(report: Report) -> list[str]:
     """What to know of the calibration data, and what was done to the network first."""
     search = report["search"] or {}

@@ -27,7 +27,7 @@ def teacher_line(study: Row) -> str:
     return (
         f"Teacher {teacher['model']}: {percent(teacher['test_top1'])} on test, "
         f"{percent(teacher['validation_top1'])} on validation, {percent(teacher['train_top1'])} on training images, "
-        f"{teacher['parameters']:,} parameters; student {study['student']}."
+        f"{_parameters(teacher)}; student {study['student']}."
     )
 
 
@@ -43,6 +43,11 @@ COLUMNS = (
     "ECE, %",
     "s/epoch",
 )
+
+
+def _parameters(teacher: Row) -> str:
+    """How large the teacher is, where it shows it."""
+    return "parameters unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,} parameters"
 
 
 def result_rows(study: Row) -> list[list[str]]:

@@ -64,6 +64,12 @@ def run(
     share_cores()
     settings.check_models(recipe)
     data = settings.load_data(recipe)
+    settings.check_labels(recipe, data)
+    if data.validation.known_labels is None or data.test.known_labels is None:
+        raise BadInputError(
+            f"{data.source}: the validation or test split has no labels, and a study compares accuracy; bring labelled "
+            "samples to validate and test on"
+        )
     machine = environment.describe()
     with locked(folder):
         places = decide(whole, folder=folder, jobs=jobs, cores=machine.cores_granted)

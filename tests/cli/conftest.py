@@ -146,9 +146,9 @@ def _prepare(place: Path, draw: Callable[..., object]) -> None:
     """Data, a teacher that the command trained, and the recipe."""
     train, test = draw(150), draw(60, seed=1)
     names = np.array(["top", "middle", "bottom"])
-    arrays = {"x_train": train.images, "y_train": train.labels, "x_test": test.images, "y_test": test.labels}
+    arrays = {"x_train": train.inputs, "y_train": train.labels, "x_test": test.inputs, "y_test": test.labels}
     np.savez(place / "bars.npz", classes=names, **arrays)
-    np.savez(place / "test.npz", x=test.images, y=test.labels)
+    np.savez(place / "test.npz", x=test.inputs, y=test.labels)
     (place / "teacher.toml").write_text(TEACHER_RECIPE)
     trained = command("distill", place / "teacher.toml", "--out", place / "teacher")
     assert trained.code == 0, trained.err

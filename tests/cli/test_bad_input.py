@@ -112,8 +112,8 @@ BROKEN_NPZ: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
         "holds Python objects (pickles), which are never loaded",
     ),
     "floats": (
-        lambda path, raw: npz(path, x=np.zeros((30, 8, 8)), y=np.arange(30) % 3),
-        "'x' is float64 of shape (30, 8, 8); expected raw uint8 pixels",
+        lambda path, raw: npz(path, x=np.zeros((30, 8, 8, 1)), y=np.arange(30) % 3),
+        "'x' is float64 of shape (30, 8, 8, 1); expected raw uint8 pixels",
     ),
     "one class": (
         lambda path, raw: npz(path, x=np.zeros((30, 8, 8), np.uint8), y=np.zeros(30, int)),

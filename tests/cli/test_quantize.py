@@ -46,7 +46,7 @@ def quantize(edgekd: Edgekd, target: Path, tmp_path: Path) -> Quantize:
 @pytest.fixture
 def bars(draw: Callable[..., Any], tmp_path: Path) -> Path:
     drawn = draw(90)
-    np.savez(tmp_path / "bars.npz", x=drawn.images, y=drawn.labels)
+    np.savez(tmp_path / "bars.npz", x=drawn.inputs, y=drawn.labels)
     return tmp_path / "bars.npz"
 
 
@@ -92,7 +92,7 @@ def test_random_calibration_is_stamped_in_every_report(quantize: Quantize, pixel
 def test_fewer_than_32_calibration_samples_are_warned_of(
     count: int, warned: bool, quantize: Quantize, draw: Callable[..., Any], pixel_net: Path, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "few.npz", x=draw(count).images, y=draw(count).labels)
+    np.savez(tmp_path / "few.npz", x=draw(count).inputs, y=draw(count).labels)
     answer = quantize(pixel_net, "--data", tmp_path / "few.npz")
     assert answer.code in (0, 1, 3), answer.err
     full, markdown = reports(tmp_path / "out")
@@ -121,7 +121,7 @@ def test_the_report_tells_how_each_variant_was_made_and_what_was_tried(
 def test_images_that_are_all_the_same_are_refused(
     quantize: Quantize, draw: Callable[..., Any], pixel_net: Path, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "same.npz", x=np.repeat(draw(1).images, 40, axis=0))
+    np.savez(tmp_path / "same.npz", x=np.repeat(draw(1).inputs, 40, axis=0))
     refused(quantize(pixel_net, "--data", tmp_path / "same.npz"), "all equal; expected real, different ones")
     assert not (tmp_path / "out").exists()
 
@@ -130,7 +130,7 @@ def test_images_that_are_all_the_same_are_refused(
 def test_images_that_are_no_numbers_are_refused(
     value: float, quantize: Quantize, draw: Callable[..., Any], float_net: Path, tmp_path: Path
 ) -> None:
-    images = draw(40).images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    images = draw(40).inputs.transpose(0, 3, 1, 2).astype(np.float32) / 255
     images[7, 0, 3, 3] = value
     np.savez(tmp_path / "nan.npz", x=images)
     refused(quantize(float_net, "--data", tmp_path / "nan.npz"), "data holds NaN or infinity", "in sample 7")

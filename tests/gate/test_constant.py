@@ -55,7 +55,7 @@ def test_a_regressor_of_one_value_passes_its_latency_only_if_the_value_depends_o
 def test_a_classifier_without_labels_and_without_a_baseline_is_seen_through_too(
     make_net: Callable[..., Path], draw: Callable[..., object], target: str, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "data.npz", x=draw(20).images)  # type: ignore[attr-defined]
+    np.savez(tmp_path / "data.npz", x=draw(20).inputs)  # type: ignore[attr-defined]
     model = make_net(tmp_path / "zeros.onnx", gain=0.0)
     full, code = validate_file(model, source=tmp_path / "data.npz", target=target, limits=GENEROUS, timing=QUICK)
     assert code == ExitCode.GATE_FAILED

@@ -19,7 +19,7 @@ X = samples(24)
 
 
 def convert(variant: str, net: Path, target: Path, inputs: np.ndarray = X) -> Path:
-    CONVERTED[variant][0](net, target, ranges(observe(net, inputs, input_name="x"), "minmax"))
+    CONVERTED[variant][0](net, target, ranges(observe(net, inputs, input_name="x"), "minmax"), ())
     return target
 
 

@@ -38,7 +38,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(draw: Callable[..., Any]) -> Trained:
     train, test = draw(600, classes=4, size=12), draw(400, classes=4, size=12, seed=1)
-    return Trained(depthwise_net(train.images, train.labels, epochs=4), pixels(test.images), test.labels)
+    return Trained(depthwise_net(train.inputs, train.labels, epochs=4), pixels(test.inputs), test.labels)
 
 
 def clipped(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -295,7 +295,7 @@ def test_what_was_done_before_is_noted(tmp_path: Path) -> None:
 def test_a_network_of_a_fixed_batch_is_searched_in_pieces_of_it(
     make_net: Callable[..., Path], draw: Callable[..., Any], tmp_path: Path
 ) -> None:
-    images = draw(60).images  # the last piece is filled up
+    images = draw(60).inputs  # the last piece is filled up
     fixed = make_net(tmp_path / "fixed.onnx", batch=8)
     built = only(look(fixed, tmp_path / "out", x=images, budget_seconds=QUICK))
     assert built.path is not None, built.reason

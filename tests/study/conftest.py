@@ -78,7 +78,7 @@ def make_place(draw: Callable[..., object], teacher_file: Path) -> Callable[[Pat
 
     def make(folder: Path) -> Place:
         samples = draw(200)
-        np.savez(folder / "bars.npz", x=samples.images, y=samples.labels)  # type: ignore[attr-defined]
+        np.savez(folder / "bars.npz", x=samples.inputs, y=samples.labels)  # type: ignore[attr-defined]
         (folder / "net.py").write_text(NET)
         recipe = folder / "recipe.toml"
         recipe.write_text(RECIPE.format(teacher=teacher_file))

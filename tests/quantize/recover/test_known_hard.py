@@ -32,15 +32,15 @@ class Case:
 @pytest.fixture(scope="module")
 def bars(draw: Callable[..., object]) -> Case:
     train, test = draw(600, classes=4, size=12), draw(1000, classes=4, size=12, seed=1)
-    model = depthwise_net(train.images, train.labels, epochs=4)  # type: ignore[attr-defined]
-    return Case(model, pixels(train.images[:100]), pixels(test.images), test.labels)  # type: ignore[attr-defined]
+    model = depthwise_net(train.inputs, train.labels, epochs=4)  # type: ignore[attr-defined]
+    return Case(model, pixels(train.inputs[:100]), pixels(test.inputs), test.labels)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
 def fashion() -> Case:
     pool = read_vendored()
-    model = depthwise_net(pool.train.images, pool.train.labels, epochs=4)
-    return Case(model, pixels(pool.train.images[:200]), pixels(pool.test.images), pool.test.labels)
+    model = depthwise_net(pool.train.inputs, pool.train.labels, epochs=4)
+    return Case(model, pixels(pool.train.inputs[:200]), pixels(pool.test.inputs), pool.test.labels)
 
 
 def recovered(case: Case, model: onnx.ModelProto, folder: Path, *, gate: float = 0.01) -> Recovered:
