@@ -269,7 +269,7 @@ def test_twice_the_layers_are_twice_the_instructions_of_the_network(tmp_path: Pa
         count(dense(tmp_path / f"{n}.onnx", n), batches(), OPTIONS, runs=5, method="callgrind").per_inference
         for n in (10, 30, 50)
     )
-    assert (three - two) / (two - one) == pytest.approx(1.0, abs=0.03)
+    assert (three - two) / (two - one) == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.slow

@@ -46,4 +46,4 @@ def test_the_page_fits_the_window_and_draws_every_chart(tmp_path: Path, width: i
         [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     seen = dict(re.findall(r'data-(overflow|drawn|fetched)="([^"]+)"', done.stdout[:2000]))
-    assert seen == {"overflow": "0", "drawn": "4/4", "fetched": "0"}
+    assert seen == {"overflow": "0", "drawn": "5/5", "fetched": "0"}
