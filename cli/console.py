@@ -216,7 +216,7 @@ def _circumstances(found: Mapping[str, Any]) -> str:
     if numbers.get("cycles"):
         parts += [f"n = {numbers['n']:,.0f} each in {numbers['cycles']:.0f} interleaved cycles"]
     if conditions.get("designed_error"):
-        parts += [f"designed to err in at most {100 * conditions['designed_error']:g} % of files on the limit, each way"]
+        parts += [f"wrong for at most {100 * conditions['designed_error']:g} % of files on the limit, each way"]
     if conditions.get("normalised_to"):
         parts += [f"normalised to {conditions['normalised_to']['cpu']}"]
     return ", ".join(parts)
