@@ -163,7 +163,9 @@ def test_the_report_of_a_real_run_is_saved_and_compared_with_itself(finished: Fi
 def test_a_measured_file_is_saved_and_compared_with_itself_measured_again(float_net: Path, tmp_path: Path) -> None:
     results = [tmp_path / f"{name}.json" for name in ("base", "new")]
     for path in results:
-        answer = command("latency", float_net, "--max-p50-ms", "1000", "--max-seconds", "2", "--min-seconds", "1", "--out", path)
+        answer = command(
+            "latency", float_net, "--max-p50-ms", "1000", "--max-seconds", "2", "--min-seconds", "1", "--out", path
+        )
         assert answer.code in (0, 3), answer.err
     assert command("baseline", "save", results[0], "--store", tmp_path / "store").code == 0
     answer = command("baseline", "compare", results[1], "--store", tmp_path / "store", "--json")
