@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekd.cli import console
+from edgekd.cli.measure import TimeoutOption
 from edgekd.cli.options import (
     DATA_HELP,
     JsonOption,
@@ -45,6 +46,7 @@ def tune(
     ] = None,
     session_config: SessionConfigOption = None,
     max_seconds: Annotated[float, typer.Option(min=1.0, help="Seconds for all of it.")] = 60.0,
+    timeout: TimeoutOption = 60.0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +81,7 @@ def tune(
             threads=threads,
             session_config=entries(session_config),
             max_seconds=max_seconds,
+            timeout_seconds=timeout,
             listener=listener,
         )
     if out is not None:

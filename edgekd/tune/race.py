@@ -84,11 +84,12 @@ def ratio(new: Samples, base: Samples) -> Ratio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """What every racer runs: the file, its inputs, and the memory that it may take."""
+    """What every racer runs: the file, its inputs, the memory that it may take, and the seconds of an inference."""
 
     path: Path
     feeds: Feeds
     memory_bytes: int | None = None
+    timeout_seconds: float = 60.0
 
 
 def enter(course: Course, name: str, options: SessionOptions, stack: contextlib.ExitStack) -> Racer:
@@ -99,7 +100,7 @@ def enter(course: Course, name: str, options: SessionOptions, stack: contextlib.
         EnvironmentFault: it crashes, hangs, or takes too much memory.
     """
     contestant = Contestant(path=course.path, options=options, feeds=course.feeds)
-    host = Host({NAME: contestant}, memory_bytes=course.memory_bytes)
+    host = Host({NAME: contestant}, memory_bytes=course.memory_bytes, timeout_seconds=course.timeout_seconds)
     return Racer(name=name, options=options, host=stack.enter_context(host))
 
 

@@ -64,6 +64,7 @@ def tune(
     threads: int | None = None,
     session_config: Mapping[str, str] | None = None,
     max_seconds: float = 60.0,
+    timeout_seconds: float = 60.0,
     axes: Sequence[str] = tuple(AXES),
     seed: int = 0,
     listener: Listener = silent,
@@ -72,7 +73,8 @@ def tune(
 
     source, shapes, batch_size: what the network is fed with, as `edgekd.timing.feeds_for` takes them. threads: how many
     intra-op threads may be tried; None: the target's number, because that is what the device has. session_config:
-    entries that belong to the file, beside the target's. max_seconds: for all of it; the processes that are started
+    entries that belong to the file, beside the target's. timeout_seconds: for one
+    inference. max_seconds: for all of it; the processes that are started
     last may take a few seconds more. Options that change an output are refused.
 
     Raises:
@@ -86,7 +88,7 @@ def tune(
     own = _own_options(target, machine.cores_granted, session_config)
     room = _room(path, machine, threads, own)
     feeds, fed = timing.feeds_for(path, source=source, shapes=shapes, batch_size=batch_size)
-    course = race.Course(path=path, feeds=feeds, memory_bytes=target.memory_bytes)
+    course = race.Course(path=path, feeds=feeds, memory_bytes=target.memory_bytes, timeout_seconds=timeout_seconds)
     with contextlib.ExitStack() as stack:
         base = race.enter(course, "own", own, stack)
         (own_ns,) = race.warm([base])

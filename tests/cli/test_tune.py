@@ -9,6 +9,7 @@ import pytest
 
 from edgekd.session import read_options
 
+from ..timing import odd_nets  # noqa: TID252  tests are no package
 from .conftest import Edgekd, Finished, without_torch
 from .onnx_files import linear
 
@@ -91,3 +92,8 @@ def test_tuned_options_go_into_the_bundle_of_the_file_that_they_were_tuned_for(
     tuned = json.loads((tmp_path / "fp32" / "session.json").read_text())["tuned"]
     assert tuned["target"] == "x86-1t"
     shutil.rmtree(tmp_path / "fp32")
+
+
+def test_a_network_that_hangs_ends_the_tuning_with_4(edgekd: Edgekd, tmp_path: Path) -> None:
+    answer = edgekd("tune", odd_nets.endless(tmp_path / "endless.onnx"), "--timeout", "1")
+    assert answer.code == 4 and "the network hangs" in answer.err
