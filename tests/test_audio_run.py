@@ -58,7 +58,7 @@ def document(folder: Path) -> dict[str, Any]:
         "data": {"source": str(folder), "calibration_samples": 12, "audio": AUDIO},
         "student": {"model": "ds_cnn", "options": {"width": 0.125}},
         "distill": {"method": "ce", "epochs": 16, "batch_size": 8, "learning_rate": 0.05, "device": "cpu"},
-        "quantize": {"variants": ["int8-u8s8"], "time_budget": 5.0},
+        "quantize": {"variants": ["int8-u8s8"], "time_budget": 0.1},
         "validate": {"rounds": 1, "seconds": 0.01, "min_samples": 10},
         "gate": {"min_top1": 0.5, "max_size_bytes": 1_000_000},
     }

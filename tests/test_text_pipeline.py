@@ -86,8 +86,9 @@ def test_a_student_of_texts_reaches_its_verdict(run: tuple[Recipe, pipeline.Outc
     built = {v["name"]: v for v in full["variants"]}
     for name in ("fp32", "int8-u8s8", "int8-dynamic"):
         assert built[name]["accuracy"]["top1"] > 0.9
-    # The embedding is int8 too: it is most of the file.
-    assert built["int8-u8s8"]["size_bytes"] < 0.7 * built["fp32"]["size_bytes"]
+    if "fp32:" not in built["int8-u8s8"]["description"]:  # a search that timed nodes may have kept some in fp32
+        # The embedding is int8 too: it is most of the file.
+        assert built["int8-u8s8"]["size_bytes"] < 0.7 * built["fp32"]["size_bytes"]
     assert load(outcome.folder / "recipe.lock.toml") == recipe
 
 

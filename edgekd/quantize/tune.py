@@ -9,7 +9,7 @@ from edgekd.quantize.raw_pixels import fold_preprocessing
 from edgekd.quantize.repair import closer
 from edgekd.quantize.scheme import METHODS, Scheme
 from edgekd.quantize.wanted import Wanted
-from edgekd.quantize.write import has_other_nodes, quantizable
+from edgekd.quantize.write import has_other_nodes, is_quantized, quantizable
 
 FASTER = 0.97
 """A scheme replaces another where it is faster by 3 %: two probes of one file differ by about half of that."""
@@ -105,6 +105,10 @@ def _faster(
     found = bench.build(current.variant, scheme, fp32=fp32 or current.fp32)
     if isinstance(found, str):
         bench.note(stage, current.variant, scheme.sentence(), kept=False, reason=found)
+        return
+    if not is_quantized(found.path):  # a float file by an int8 name would pass for what it is not
+        bench.note(stage, current.variant, scheme.sentence(), kept=False, reason="nothing would be left in int8")
+        bench.drop(found)
         return
     relative = found.probe.ratio / current.probe.ratio
     as_close = found.probe.sqnr_db >= current.probe.sqnr_db - AS_CLOSE_DB  # the drop is of a few hundred samples

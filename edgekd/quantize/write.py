@@ -92,6 +92,13 @@ def quantizable(source: Path) -> frozenset[str]:
     return frozenset(node.name for node in graph.node if node.op_type in kinds)
 
 
+def is_quantized(path: Path) -> bool:
+    """Whether the file holds at least one value in int8."""
+    import onnx
+
+    return any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path), load_external_data=False).graph.node)
+
+
 def has_other_nodes(source: Path) -> bool:
     """Whether the network has more to quantize than matrix products and what vanishes into them."""
     import onnx

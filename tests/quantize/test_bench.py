@@ -1,6 +1,7 @@
 """The bench runs a network once for all its ranges, keeps one file a variant and writes down what everything cost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from edgekd.quantize.bench import Bench, Candidate, finite_and_different
 from edgekd.quantize.prepare import prepare
 from edgekd.quantize.probe import Probes
 from edgekd.quantize.scheme import METHODS, Scheme
+from edgekd.quantize.tune import _faster
+from edgekd.quantize.write import is_quantized, quantizable
 
 from .small_nets import CPU, mixed, samples
 
@@ -150,3 +153,13 @@ def test_calibration_data_without_variety_is_refused(count: int) -> None:
     with pytest.raises(BadInputError, match=rf"has {count} sample\(s\), all equal"):
         finite_and_different(np.repeat(X[:1], count, axis=0))
     finite_and_different(X[:2])
+
+
+def test_a_change_that_would_leave_nothing_in_int8_is_refused_however_fast(make: MakeBench) -> None:
+    bench = make()
+    first = built(bench)
+    bench.keep(replace(first, probe=replace(first.probe, ratio=1e9)))
+    bench.note("variants", "int8-u8s8", "its first file", kept=True, reason="")
+    _faster(bench, "nodes", bench.best["int8-u8s8"], Scheme(exclude=tuple(sorted(quantizable(first.fp32)))))
+    assert bench.decisions[-1].reason == "nothing would be left in int8" and not bench.decisions[-1].kept
+    assert is_quantized(first.path)
