@@ -5,15 +5,17 @@
 
 The data: Burns et al. 2018, "Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a
 smartwatch", Physiological Measurement 39, arxiv.org/abs/1802.01489; 140 recordings at 50 Hz of acceleration and angular
-rate, seven exercises. The wheel (BSD licence) is read, not imported: the array in it is a pickle, of which nothing but
-numpy's own arrays is let through.
+rate, seven exercises. The wheel (BSD licence) is read, not imported. The array in it is a pickle, which is not loaded:
+its opcodes are listed with pickletools, which builds and calls nothing, and the numbers are taken out of its strings.
 """
 
 import argparse
 import csv
 import io
-import pickle  # noqa: TID251  through OnlyArrays alone, which lets nothing run
+import math
+import pickletools
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +23,10 @@ import numpy as np
 
 MEMBER = "seglearn/data/watch_dataset.npy"
 CHANNELS = ("ax", "ay", "az", "wx", "wy", "wz")
-ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("_codecs", "encode"): lambda text, encoding: str(text).encode(str(encoding)),
-}
-"""What the pickle may name, and what that is."""
+DTYPES = {"X": "<f8", "y": "<i8", "subject": "<i8"}
+"""Key of the dictionary in the file -> how the numbers of its arrays lie there; they are not called what they are."""
 
-
-class OnlyArrays(pickle.Unpickler):
-    """Reads a pickle of numpy arrays and of nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few things that an array is made of."""
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"the pickle names {module}.{name}; expected numpy arrays alone")
-        return ALLOWED[module, name]
+KEYS = (*DTYPES, "y_labels", "X_labels", "side")
 
 
 def main() -> None:
@@ -66,14 +54,56 @@ def write(wheel: Path, out: Path) -> int:
 
 
 def read(wheel: Path) -> dict[str, Any]:
-    """The dictionary in the wheel, as seglearn's own load_watch gives it."""
+    """The dictionary in the wheel, as seglearn's own load_watch gives it, without the side.
+
+    Raises:
+        ValueError: the file is not laid out as that of seglearn 1.2.5.
+    """
     with zipfile.ZipFile(wheel) as archive:
         file = io.BytesIO(archive.read(MEMBER))
     np.lib.format.read_magic(file)
     np.lib.format.read_array_header_1_0(file)
-    array = OnlyArrays(file, encoding="latin1").load()
-    data: dict[str, Any] = array.item()
-    return data
+    found: dict[str, list[Any]] = {key: [] for key in KEYS}
+    for key, value in strings(file):
+        if isinstance(value, np.ndarray) or key == "y_labels":
+            found[key].append(value)
+    if not (found["X"] and len(found["y"]) == len(found["subject"]) == 1 and found["y_labels"]):
+        raise ValueError(f"{wheel}: {MEMBER} is laid out in another way; expected seglearn 1.2.5")
+    return {
+        "X": found["X"],
+        "y": found["y"][0],
+        "subject": found["subject"][0],
+        "y_labels": found["y_labels"],
+    }
+
+
+def strings(file: io.BytesIO) -> Iterator[tuple[str, Any]]:
+    """(key, array or word) for every string under a key; those that describe arrays come too, and mean nothing.
+
+    An array's state is (1, shape, dtype, whether in Fortran's order, the numbers as a string of Latin letters): see
+    numpy's ndarray.__reduce__, in pickle protocol 2.
+    """
+    key, fortran = "", False
+    shape: tuple[int, ...] = ()
+    numbers: list[int] = []
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "MARK":
+            numbers = []
+        elif opcode.name in ("BININT", "BININT1", "BININT2"):
+            numbers.append(int(str(argument)))
+        elif opcode.name in ("TUPLE1", "TUPLE2") and len(numbers) == 1 + int(opcode.name[-1]) and numbers[0] == 1:
+            shape = tuple(numbers[1:])
+        elif opcode.name in ("NEWTRUE", "NEWFALSE"):
+            fortran = opcode.name == "NEWTRUE"
+        elif opcode.name == "BINUNICODE" and argument in KEYS:
+            key = str(argument)
+        elif opcode.name == "BINUNICODE":
+            raw = str(argument)
+            if key in DTYPES and len(raw) == 8 * math.prod(shape):
+                flat = np.frombuffer(raw.encode("latin1"), DTYPES[key])
+                yield key, flat.reshape(shape, order="F" if fortran else "C")
+            else:
+                yield key, raw
 
 
 if __name__ == "__main__":

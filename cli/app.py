@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgekd import __version__
-from edgekd.cli import baseline, cache, ci, files, info, init, language, measure, profile, run, study, tune
+from edgekd.cli import baseline, cache, ci, files, fit, info, init, language, measure, profile, run, study, tune
 from edgekd.errors import EdgekdError, ExitCode, Interrupted
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ app.command()(measure.compare)
 app.command()(measure.latency)
 app.command()(profile.profile)
 app.command()(tune.tune)
+app.command()(fit.fit_student)
 app.command()(files.gate)
 app.command()(files.bundle)
 app.command()(files.verify)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from edgekd.progress import Listener, Progress
+
+if TYPE_CHECKING:
+    from edgekd.pipeline import Step
 
 LOG_WIDTH = 160
 """Columns where there is no terminal: a log has no width of its own, and folded tables are hard to read."""
@@ -126,9 +129,27 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str |
     stdout.print(drawn)
 
 
+def plan(steps: "Sequence[Step]", folder: Path, as_json: bool) -> int:
+    """What a run would do: each stage, and whether it is there. Always 0: nothing was judged."""
+    rows = [(step.name, "cached" if step.cached else "run") for step in steps]
+    if as_json:
+        print_json({"folder": str(folder), "stages": dict(rows)})
+    else:
+        table(["stage", "what happens"], rows, title=f"plan for {folder}")
+    return 0
+
+
+def cached_line(cached: Sequence[str]) -> None:
+    """On stderr, which stages were there already."""
+    if cached:
+        stderr.print(f"unchanged, not run again: {', '.join(cached)}")
+
+
 def variants_table(report: Mapping[str, Any]) -> None:
     """The table of variants: what each measured, and why it ships or does not."""
-    rows = []
+    from edgekd.report.rows import quality_key
+
+    rows, quality = [], quality_key(report)
     base = next((v["latency"]["p50_ms"] for v in report["variants"] if v["latency"]), None)
     for variant in report["variants"]:
         accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
@@ -137,7 +158,7 @@ def variants_table(report: Mapping[str, Any]) -> None:
             [
                 ("▶ " if variant["selected"] else "  ") + variant["name"],
                 _number(variant["size_bytes"] and variant["size_bytes"] / 1024, "{:.0f} KiB"),
-                _percent(accuracy.get("top1")),
+                _percent(accuracy.get(quality)),
                 _percent(accuracy.get("agreement_fp32")),
                 _number(p50, "{:.3f} ms"),
                 _number(latency.get("p90_ms"), "{:.3f} ms"),
@@ -146,7 +167,20 @@ def variants_table(report: Mapping[str, Any]) -> None:
                 variant["reason"],
             ]
         )
-    table(["variant", "size", "top-1", "as fp32", "p50", "p90", "speed", "gate", "reason"], rows)
+    table(
+        [
+            "variant",
+            "size",
+            "top-1" if quality == "top1" else "micro F1",
+            "as fp32",
+            "p50",
+            "p90",
+            "speed",
+            "gate",
+            "reason",
+        ],
+        rows,
+    )
     timed = next((v["latency"] for v in report["variants"] if v["latency"]), None)
     if timed:
         stdout.print(_conditions(timed), style="dim")
@@ -191,6 +225,8 @@ def measured(found: Mapping[str, Any]) -> None:
     conditions, numbers = found["conditions"], found["measured"]
     for warning in conditions["warnings"]:
         warn(warning)
+    if conditions.get("evaluated"):
+        stderr.print(f"accuracy on {conditions['evaluated']}", markup=False, highlight=False)
     if numbers.get("cycles"):
         names = ("new", "base") if found["kind"] == "compare" else ("",)
         rows = [

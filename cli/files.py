@@ -11,6 +11,7 @@ from edgekd.cli.limits import LimitOption, parse_limits, parse_numbers
 from edgekd.cli.options import (
     DATA_HELP,
     DataOption,
+    DataSetOption,
     JsonOption,
     ModelArgument,
     SessionConfigOption,
@@ -19,6 +20,7 @@ from edgekd.cli.options import (
     entries,
     folder,
     parse_bytes,
+    reading_of,
 )
 from edgekd.errors import BadInputError, ExitCode
 
@@ -53,6 +55,7 @@ def quantize(
         typer.Option("--out", "-o", parser=folder, metavar="<path>", help="Folder for variants, report and bundle."),
     ],
     data: Annotated[Path | None, typer.Option("--data", "-d", help=DATA_HELP, show_default=False)] = None,
+    overrides: DataSetOption = None,
     target: TargetOption = "x86-1t",
     limit: LimitOption = None,
     calibration_samples: Annotated[int, typer.Option(help="Samples for calibration, at most half of the data.")] = 500,
@@ -94,6 +97,7 @@ def quantize(
         report, code = prepare.quantize_file(
             model,
             source=data,
+            reading=reading_of(data, overrides),
             target=target,
             folder=out,
             limits=parse_limits(limit),
@@ -117,6 +121,7 @@ def quantize(
 def validate(
     model: ModelArgument,
     data: DataOption,
+    overrides: DataSetOption = None,
     target: TargetOption = "x86-1t",
     baseline: Annotated[Path | None, typer.Option(help="An fp32 file to compare with.", show_default=False)] = None,
     limit: LimitOption = None,
@@ -140,6 +145,7 @@ def validate(
         report, code = prepare.validate_file(
             model,
             source=data,
+            reading=reading_of(data, overrides),
             target=target,
             baseline=baseline,
             limits=parse_limits(limit),
@@ -179,6 +185,7 @@ def gate(
     from edgekd import gate as gates
     from edgekd import report as reports
     from edgekd import result, strict_json, targets
+    from edgekd.language import rejudge as language
 
     wanted = None if target is None else targets.load(target).model_dump(mode="json")
     document = strict_json.read_object(path, what="report", expected=reports.EXPECTED)
@@ -188,6 +195,10 @@ def gate(
         found = result.checked(document, path)
         verdict = rejudge.rejudge(found, limits=parse_numbers(limit))
         result.belongs(found, model=model, target=wanted)
+    elif language.is_language(document):
+        found = language.checked(document, path)
+        verdict = language.rejudge(found, limits=parse_numbers(limit))
+        gates.check_belongs(found, model=model, target=wanted)
     else:
         found = reports.checked(document, path)
         verdict = gates.rejudge(found, limits=parse_limits(limit))
@@ -221,14 +232,17 @@ def bundle(
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.", show_default=False)],
+    infer: Annotated[
+        bool, typer.Option("--infer/--no-infer", help="Run the bundle's infer.py on its sample files; it is code.")
+    ] = True,
     json_: JsonOption = False,
 ) -> int:
-    """Check a bundle's hashes and its outputs on this machine."""
+    """Check a bundle's hashes, its outputs, and what its infer.py makes of its sample files, on this machine."""
     from dataclasses import asdict
 
     from edgekd import bundle as bundles
 
-    verified = bundles.verify(path)
+    verified = bundles.verify(path, run_infer=infer)
     if json_:
         console.print_json(asdict(verified))
     else:
@@ -244,6 +258,7 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(report)
         return
+    console.stderr.print(f"evaluated on {report['data']['evaluated']}", markup=False, highlight=False)
     for warning in (report["search"] or {}).get("warnings", ()):
         console.warn(warning)
     console.variants_table(report)

@@ -62,12 +62,16 @@ def models(
     for name, info in networks.MODELS.items():
         counted, shape = shapes[info.kinds[0]]
         sized = networks.describe(name, num_classes=classes, input_shape=shape)
-        rows.append(asdict(sized) | {"family": info.family, "kinds": list(info.kinds), "input": counted})
+        rows.append(
+            asdict(sized)
+            | {"family": info.family, "kinds": list(info.kinds), "input": counted}
+            | {"scales": [asdict(scale) for scale in info.scales]}
+        )
     if json_:
         console.print_json(rows)
         return 0
     console.table(
-        ["model", "family", "takes", "parameters", "MACs", "at"],
+        ["model", "family", "takes", "parameters", "MACs", "at", "scaled by (fit-student)"],
         [
             [
                 r["name"],
@@ -76,6 +80,7 @@ def models(
                 f"{r['parameters']:,}",
                 f"{r['macs'] / 1e6:,.1f} M",
                 r["input"],
+                ", ".join(f"{s['option']} {s['values'][0]:g} to {s['values'][-1]:g}" for s in r["scales"]),
             ]
             for r in rows
         ],

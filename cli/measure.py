@@ -11,12 +11,14 @@ from edgekd.cli import console
 from edgekd.cli.limits import parse_limits
 from edgekd.cli.options import (
     DATA_HELP,
+    DataSetOption,
     JsonOption,
     ModelArgument,
     TargetOption,
     file,
     parse_fraction,
     parse_shapes,
+    reading_of,
 )
 from edgekd.errors import BadInputError, EdgekdError
 
@@ -69,6 +71,7 @@ def compare(
     ],
     target: TargetOption = "x86-1t",
     data: MeasuredDataOption = None,
+    overrides: DataSetOption = None,
     max_regression: Annotated[
         str, typer.Option(help="How much slower the median may be, e.g. 5%. Negative: how much faster it must be.")
     ] = "5%",
@@ -104,6 +107,7 @@ def compare(
     limits |= _accuracy(limit)
     how = verdicts.How(
         source=data,
+        reading=reading_of(data, overrides),
         batch_size=batch_size,
         shapes=parse_shapes(shape),
         max_seconds=max_seconds,
@@ -129,6 +133,7 @@ def latency(
     model: ModelArgument,
     target: TargetOption = "x86-1t",
     data: MeasuredDataOption = None,
+    overrides: DataSetOption = None,
     max_p50_ms: Annotated[float | None, typer.Option(help="Limit of the median.", show_default=False)] = None,
     max_p90_ms: Annotated[float | None, typer.Option(help="Limit of the 90th percentile.", show_default=False)] = None,
     max_p99_ms: Annotated[float | None, typer.Option(help="Limit of the 99th percentile.", show_default=False)] = None,
@@ -181,6 +186,7 @@ def latency(
         )
     how = verdicts.How(
         source=data,
+        reading=reading_of(data, overrides),
         batch_size=batch_size,
         shapes=parse_shapes(shape),
         max_seconds=max_seconds,

@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgekd.errors import BadInputError
 
-DATA_HELP = "An .npz with x in the network's own input layout and optional y, or a folder of class folders of images."
+DATA_HELP = (
+    "Samples: all that a recipe's data.source takes (images, WAV files, readings, texts; folder, table or saved data "
+    "set), or an .npz with x in the network's own input layout and optional y."
+)
 
 
 def folder(text: str) -> Path:
@@ -32,6 +35,15 @@ def parse_bytes(text: str) -> int:
     if found is None or float(found[1]) == 0:
         raise BadInputError(f"'{text}' is no amount of memory; expected for example 500MB or 2GB")
     return int(float(found[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[found[2].upper()])
+
+
+def reading_of(data: Path | None, overrides: list[str] | None) -> Any:
+    """How --data is read, as `edgekd.data.reading.Reading`. Raises BadInputError for keys that are none."""
+    from edgekd import settings
+
+    if data is None and overrides:
+        raise BadInputError(f"--set {overrides[0]}: says how --data is read, and there is no --data; remove it")
+    return settings.reading(data or Path(), tuple(overrides or ()))
 
 
 def entries(texts: list[str] | None) -> dict[str, str]:
@@ -81,6 +93,14 @@ OutOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe key, e.g. --set distill.epochs=3. Repeatable.", show_default=False),
+]
+DataSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="How to read --data: a key of a recipe's [data], e.g. --set data.series.label=activity. Repeatable.",
+        show_default=False,
+    ),
 ]
 AllowDownloadOption = Annotated[
     bool, typer.Option("--allow-download", help="Fetch the teacher from its hub where it is not on this machine.")

@@ -9,12 +9,14 @@ from edgekd.cli import console
 from edgekd.cli.options import (
     AllowDownloadOption,
     DataOption,
+    DataSetOption,
     DryRunOption,
     JsonOption,
     OutOption,
     RecipeArgument,
     SetOption,
     file,
+    reading_of,
 )
 
 HtmlPath = "report.html"
@@ -33,7 +35,7 @@ def run(
 
     loaded, folder = _load(recipe, out, overrides, allow_download=allow_download)
     if dry_run:
-        return _print_plan(pipeline.plan(loaded, folder=folder), folder, json_)
+        return console.plan(pipeline.plan(loaded, folder=folder), folder, json_)
     with console.progress() as listener:
         outcome = pipeline.run(
             loaded, folder=folder, origin=str(recipe), overrides=tuple(overrides or ()), listener=listener
@@ -43,7 +45,7 @@ def run(
     if json_:
         console.print_json(outcome.report)
     else:
-        _say_cached(outcome.cached)
+        console.cached_line(outcome.cached)
         _student_lines(outcome.report)
         console.variants_table(outcome.report)
         console.stdout.print()
@@ -66,7 +68,7 @@ def distill(
 
     loaded, folder = _load(recipe, out, overrides, allow_download=allow_download)
     if dry_run:
-        return _print_plan(pipeline.plan(loaded, folder=folder, until="distill"), folder, json_)
+        return console.plan(pipeline.plan(loaded, folder=folder, until="distill"), folder, json_)
     with console.progress() as listener:
         outcome = pipeline.run(loaded, folder=folder, origin=str(recipe), until="distill", listener=listener)
     if not outcome.report:
@@ -74,7 +76,7 @@ def distill(
     if json_:
         console.print_json({"teacher": outcome.report["teacher"], "student": outcome.report["student"]})
     else:
-        _say_cached(outcome.cached)
+        console.cached_line(outcome.cached)
         _student_lines(outcome.report)
         console.say(f"weights  {folder / 'student.safetensors'}")
     return 0
@@ -85,6 +87,7 @@ def export(
         Path, typer.Argument(help="A .safetensors file that `edgekd distill` wrote.", show_default=False)
     ],
     data: DataOption,
+    overrides: DataSetOption = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", parser=file, metavar="<file>", help="The .onnx file to write.")
     ] = Path("model.onnx"),
@@ -92,16 +95,23 @@ def export(
     input_layout: Annotated[str, typer.Option("--layout", help="Layout of the raw pixels: nhwc or nchw.")] = "nhwc",
     json_: JsonOption = False,
 ) -> int:
-    """Write a trained student as ONNX and compare it with torch on real images."""
+    """Write a trained student as ONNX and compare it with torch on real samples."""
     from edgekd import deploy
 
-    exported = deploy.export_weights(weights, source=data, path=out, opset=opset, input_layout=input_layout)
+    exported = deploy.export_weights(
+        weights,
+        source=data,
+        reading=reading_of(data, overrides),
+        path=out,
+        opset=opset,
+        input_layout=input_layout,
+    )
     if json_:
         console.print_json(exported)
     else:
         console.say(
             f"{out}: at most {exported['max_difference']:.1e} from torch, same class on "
-            f"{exported['top1_agreement']:.1%} of {exported['n']} images"
+            f"{exported['top1_agreement']:.1%} of {exported['n']} samples"
         )
     return 0
 
@@ -109,23 +119,8 @@ def export(
 def _load(recipe: Path, out: Path | None, overrides: list[str] | None, *, allow_download: bool):  # type: ignore[no-untyped-def]  # Recipe needs pydantic
     from edgekd import recipe as recipes
 
-    allowed = ("teacher.allow_download=true",) if allow_download else ()
-    loaded = recipes.load(recipe, overrides=(*(overrides or ()), *allowed))
+    loaded = recipes.load(recipe, overrides=tuple(overrides or ()), allow_download=allow_download)
     return loaded, out or Path("runs") / loaded.name
-
-
-def _print_plan(steps, folder: Path, as_json: bool) -> int:  # type: ignore[no-untyped-def]
-    rows = [(step.name, "cached" if step.cached else "run") for step in steps]
-    if as_json:
-        console.print_json({"folder": str(folder), "stages": dict(rows)})
-    else:
-        console.table(["stage", "what happens"], rows, title=f"plan for {folder}")
-    return 0
-
-
-def _say_cached(cached: tuple[str, ...]) -> None:
-    if cached:
-        console.stderr.print(f"unchanged, not run again: {', '.join(cached)}")
 
 
 def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
@@ -133,14 +128,21 @@ def _student_lines(report) -> None:  # type: ignore[no-untyped-def]
     if teacher:
         size = teacher["parameters"]
         known = "parameters unknown" if size is None else f"{size:,} parameters"
-        console.say(f"teacher {teacher['model']}: {_on_test(teacher['test_top1'])}, {known}")
+        console.say(f"teacher {teacher['model']}: {_on_test(teacher)}, {known}")
+        if teacher.get("class_order") == "assumed":
+            console.say("nothing names its outputs, so they are taken to be in the data's order of classes")
+        if teacher.get("runs_on"):
+            console.say(f"it runs on {teacher['runs_on']}")
     method = student["method"]
     numbers = [f"{name} {value:.3g}" for name, value in method["knobs"].items()]
     console.say(
-        f"student {student['model']}: {_on_test(student['test_top1'])}, {student['parameters']:,} parameters, "
+        f"student {student['model']}: {_on_test(student)}, {student['parameters']:,} parameters, "
         f"{' '.join([method['name'], *numbers])}, {student['seconds']:.0f} s on {student['device']}\n"
     )
 
 
-def _on_test(top1: float | None) -> str:
+def _on_test(network) -> str:  # type: ignore[no-untyped-def]
+    if network.get("test_micro_f1") is not None:
+        return f"{network['test_micro_f1']:.1%} micro F1, {network['test_map']:.1%} mAP on test"
+    top1 = network["test_top1"]
     return "not measured on test (no labels)" if top1 is None else f"{top1:.1%} on test"

@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md, docs/cli.md and edgekd/recipe.schema.json from the code: `make docs`."""
+"""Writes the two recipe documents, docs/cli.md and the JSON schemas of recipes from the code: `make docs`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from typer.main import get_command
 from edgekd import recipe
 from edgekd.cli.app import app
 from edgekd.errors import BadInputError
+from edgekd.language import recipe as language
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,15 @@ Editors check and complete recipes with the JSON schema `edgekd/recipe.schema.js
 `#:schema PATH/TO/recipe.schema.json` on the recipe's first line.
 """
 
+LANGUAGE_HEAD = """# The recipe of a language distillation
+
+<!-- Written by `make docs` from edgekd/language/recipe.py; a test keeps it current. -->
+
+One TOML file, the only input of `edgekd language`; [language.md](language.md) says what is done with it. Paths start at
+its own folder, unknown keys are errors, all errors come at once, and `--set section.key=value` overrides a key for one
+run, visibly in the report. The JSON schema for editors is `edgekd/language-recipe.schema.json`.
+"""
+
 CLI_HEAD = """# The command line
 
 <!-- Written by `make docs` from the commands in cli/; a test keeps it current. -->
@@ -71,15 +81,26 @@ def recipe_schema() -> str:
     return json.dumps(head | {key: value for key, value in schema.items() if key != "title"}, indent=2) + "\n"
 
 
+def language_schema() -> str:
+    """The JSON schema of a language recipe, for editors."""
+    schema = language.Recipe.model_json_schema(by_alias=True)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edgekd language recipe"}
+    return json.dumps(head | {key: value for key, value in schema.items() if key != "title"}, indent=2) + "\n"
+
+
+def language_markdown() -> str:
+    """docs/language-recipe.md: every key with its type, default and meaning, and an example."""
+    schema = json.loads(language_schema())
+    example = (ROOT / "recipes" / "language-quick.toml").read_text(encoding="utf-8")
+    parts = [LANGUAGE_HEAD, *_sections(schema), "## [teacher.train]\n", _key_table(schema["$defs"]["Training"])]
+    parts += ["## A complete example\n", "`recipes/language-quick.toml`:\n", f"```toml\n{example}```\n"]
+    return "\n".join(parts)
+
+
 def recipe_markdown() -> str:
     """docs/recipe.md: every key with its type, default and meaning, an example, and what contradicts."""
     schema = json.loads(recipe_schema())
-    parts = [RECIPE_HEAD, "## Top level\n", _key_table(schema, keys=_plain_keys(schema))]
-    for name, value in schema["properties"].items():
-        if name not in _plain_keys(schema):
-            section = schema["$defs"][_reference(value)]
-            optional = "" if name in schema["required"] else " Optional."
-            parts += [f"## [{name}]\n", f"{section['description']}{optional}\n", _key_table(section)]
+    parts = [RECIPE_HEAD, *_sections(schema)]
     example = (ROOT / "recipes" / "quickstart.toml").read_text(encoding="utf-8")
     parts += [
         "## A complete example\n",
@@ -88,6 +109,17 @@ def recipe_markdown() -> str:
     ]
     parts += ["## What contradicts\n", "Each of these is refused, with this message:\n", *_contradictions()]
     return "\n".join(parts) + "\n"
+
+
+def _sections(schema: Mapping[str, Any]) -> list[str]:
+    """The keys of the top level, then those of each section."""
+    parts = ["## Top level\n", _key_table(schema, keys=_plain_keys(schema))]
+    for name, value in schema["properties"].items():
+        if name not in _plain_keys(schema):
+            section = schema["$defs"][_reference(value)]
+            optional = "" if name in schema["required"] else " Optional."
+            parts += [f"## [{name}]\n", f"{section['description']}{optional}\n", _key_table(section)]
+    return parts
 
 
 def _plain_keys(schema: Mapping[str, Any]) -> list[str]:
@@ -200,7 +232,13 @@ def _command(command: Any, context: typer.Context) -> Iterator[str]:
         yield ""
 
 
-GENERATED = {"docs/recipe.md": recipe_markdown, "docs/cli.md": cli_markdown, "edgekd/recipe.schema.json": recipe_schema}
+GENERATED = {
+    "docs/recipe.md": recipe_markdown,
+    "docs/language-recipe.md": language_markdown,
+    "docs/cli.md": cli_markdown,
+    "edgekd/recipe.schema.json": recipe_schema,
+    "edgekd/language-recipe.schema.json": language_schema,
+}
 """File, relative to the repository -> what makes its text."""
 
 

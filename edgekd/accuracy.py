@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekd import label_counts
 from edgekd.class_scores import ClassScore, are_probabilities, calibration_error, confusion_matrix, per_class, top5
 from edgekd.errors import BadInputError
 from edgekd.fidelity import Fidelity, compare_recorded
+from edgekd.label_counts import Outcome
+from edgekd.label_scores import average_precision_interval, label_scores
 from edgekd.recorded import Recorded
 from edgekd.statistics import mcnemar, newcombe_paired, wilson
 
 Outputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Sets = npt.NDArray[np.bool_]
 
 TOP5_ABOVE_CLASSES = 10
 
@@ -43,6 +47,10 @@ class Accuracy:
     outputs: what the file puts out: "logits", "probabilities" or, of no classifier, "values". constant: it answers one
     class for every sample though the samples have several, or puts out the very same numbers for every sample though
     they are not all the same; no accuracy of such a file means anything, and no speed either.
+    task: `multi-label` where a sample may have several classes: then a prediction is the set of classes whose output is
+    above `threshold`, agreement the share of equal sets (Wilson), top-1, ece and confusion are not there, and micro_f1,
+    macro_f1, exact_match and micro_f1_drop follow from `outcomes`, as `edgekd.label_counts` has them. map: mean average
+    precision, over all thresholds; interval by bootstrap.
     """
 
     n: int
@@ -70,15 +78,33 @@ class Accuracy:
     outputs: str
     constant: bool
     isa: str
+    task: str = "classes"
+    threshold: float | None = None
+    micro_f1: float | None = None
+    micro_f1_low: float | None = None
+    micro_f1_high: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
+    map: float | None = None
+    map_low: float | None = None
+    map_high: float | None = None
+    exact_match: float | None = None
+    exact_match_low: float | None = None
+    exact_match_high: float | None = None
+    micro_f1_drop: float | None = None
+    micro_f1_drop_low: float | None = None
+    micro_f1_drop_high: float | None = None
+    outcomes: tuple[Outcome, ...] = ()
 
 
 def assess(
     file: Recorded,
     *,
     reference: Recorded | None,
-    labels: Labels | None,
+    labels: npt.NDArray[Any] | None,
     classes: tuple[str, ...],
-    teacher_predictions: Labels | None = None,
+    teacher_predictions: npt.NDArray[Any] | None = None,
+    multi_label: bool = False,
     isa: str,
 ) -> Accuracy:
     """Every accuracy number of one file, whatever kind of network it is.
@@ -89,7 +115,8 @@ def assess(
     Args:
         file: the file's outputs.
         reference: those of the fp32 file on the same samples; None: this is the fp32 file.
-        labels, teacher_predictions, isa: as `measure` takes them; only a classifier has labels.
+        labels, teacher_predictions, isa: as `measure` takes them, or `measure_label_sets` where `multi_label`; only a
+            classifier has labels.
         classes: K names, or none: then they are numbered.
 
     Raises:
@@ -106,6 +133,17 @@ def assess(
     outputs = file.first().astype(np.float32, copy=False)
     _check_finite(outputs)
     found = compare_recorded(file, reference)
+    if multi_label:
+        return measure_label_sets(
+            outputs,
+            labels=labels,
+            classes=classes,
+            teacher_sets=teacher_predictions,
+            fp32=None if reference is None else reference.first().astype(np.float32, copy=False),
+            sqnr_db=found.sqnr_db,
+            unvarying=found.unvarying,
+            isa=isa,
+        )
     return measure(
         outputs,
         labels=labels,
@@ -140,6 +178,8 @@ def _without_classes(found: Fidelity, *, is_fp32: bool, isa: str) -> Accuracy:
         outputs="values",
         constant=found.constant or found.unvarying,
         isa=isa,
+        task="classes",
+        outcomes=(),
     )
 
 
@@ -200,7 +240,88 @@ def measure(
         outputs="probabilities" if is_probabilities else "logits",
         constant=unvarying or (_spread(predicted) == 1 and any(_spread(value) > 1 for value in references.values())),
         isa=isa,
+        task="classes",
+        outcomes=(),
     )
+
+
+def measure_label_sets(
+    outputs: Outputs,
+    *,
+    labels: npt.NDArray[np.integer] | None,
+    classes: tuple[str, ...],
+    teacher_sets: Sets | None = None,
+    fp32: Outputs | None = None,
+    threshold: float = 0.0,
+    sqnr_db: float | None = None,
+    unvarying: bool = False,
+    isa: str,
+) -> Accuracy:
+    """Every accuracy number of a multi-label network's file, from its raw outputs.
+
+    Args:
+        outputs: (n, K) float32, logits of a sigmoid each.
+        labels: (n, K) of 1, 0 and -1, unknown, or None: then only agreement is measured.
+        classes: K names.
+        teacher_sets: (n, K), which classes the teacher gives the same samples.
+        fp32: (n, K), the fp32 file's outputs; None: this is the fp32 file.
+        threshold: an output above it says that the class holds; 0 of logits is a probability of 1/2.
+        sqnr_db, unvarying, isa: as `measure` takes them.
+
+    Raises:
+        BadInputError: NaN or infinite outputs, or shapes that do not fit `classes` and n.
+    """
+    _check_outputs(outputs, num_classes=len(classes))
+    _check_finite(outputs)
+    references = {"labels": labels, "the teacher's label sets": teacher_sets, "the fp32 file's outputs": fp32}
+    for name, value in references.items():
+        if value is not None and value.shape != outputs.shape:
+            raise BadInputError(f"{name} have shape {value.shape}; expected {outputs.shape}, as the model's outputs")
+    said, before = outputs > threshold, None if fp32 is None else fp32 > threshold
+    outcomes = () if labels is None else label_counts.count_outcomes(labels, said, before)
+    found: dict[str, Any] = label_counts.scores(outcomes, classes=len(classes)) if outcomes else {}
+    found.pop("n", None)
+    if fp32 is None and outcomes:
+        found |= _exactly("micro_f1_drop", 0.0)
+    unknown = [f"{stem}{end}" for stem in ("top1", "top1_drop") for end in ("", "_low", "_high")]
+    one_for_all = len(np.unique(said, axis=0)) == 1
+    varied = any(value is not None and len(np.unique(value, axis=0)) > 1 for value in (labels, teacher_sets))
+    return Accuracy(
+        n=len(outputs),
+        labelled=labels is not None,
+        **dict.fromkeys([*unknown, "top5", "ece", "mcnemar_p"]),
+        macro_f1=found.pop("macro_f1", None),
+        per_class=label_counts.per_class(outcomes, classes) if outcomes else (),
+        confusion=(),
+        **_same_sets("agreement_teacher", said, teacher_sets),
+        **(_exactly("agreement_fp32", 1.0) if fp32 is None else _same_sets("agreement_fp32", said, before)),
+        paired=None,
+        sqnr_db=sqnr_db,
+        outputs="logits",
+        constant=unvarying or (one_for_all and varied),
+        isa=isa,
+        task="multi-label",
+        threshold=threshold,
+        outcomes=outcomes,
+        **_average_precision(outputs, labels),
+        **found,
+    )
+
+
+def _average_precision(outputs: Outputs, labels: npt.NDArray[np.integer] | None) -> dict[str, float | None]:
+    value = None if labels is None else label_scores(outputs, labels).mean_average_precision
+    ends = None if labels is None else average_precision_interval(outputs, labels)
+    low, high = ends or (None, None)
+    return {"map": value, "map_low": low, "map_high": high}
+
+
+def _same_sets(name: str, said: Sets, reference: Sets | None) -> dict[str, float | None]:
+    """How often the two name the same set of classes, with its Wilson interval, as three fields."""
+    if reference is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    hits, n = int((said == reference).all(axis=1).sum()), len(said)
+    interval = wilson(hits, n)
+    return {name: hits / n, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def predictions(outputs: npt.NDArray[Any]) -> Labels:

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy.typing as npt
 
 from edgekd import __version__, bundle, gate, report, targets
 from edgekd.data import Dataset
+from edgekd.data.sample_file import SampleFile
 from edgekd.environment import Environment
 from edgekd.recheck import SCHEMA_VERSION, raw_sha256
 from edgekd.recipe import Recipe
+from edgekd.rows import Inputs
 from edgekd.session import SessionOptions
 from edgekd.store import Stage, key_of
 from edgekd.targets import Target
@@ -58,6 +61,8 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     return {
         "source": dataset.source,
         "classes": list(dataset.classes),
+        "task": dataset.task,
+        "positives": dataset.positives() if dataset.multi_label else None,
         "counts": dataset.counts(),
         "unlabelled": dataset.unlabelled(),
         "left_out": dataset.left_out,
@@ -67,6 +72,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "index_hash": dataset.index_hash,
         "content_hash": dataset.content_hash,
         "repeated": dataset.repeated,
+        "storage": dataset.storage,
     }
 
 
@@ -132,16 +138,17 @@ def in_folder(folder: Path) -> Path | None:
 def write_bundle(
     full: Mapping[str, Any],
     folder: Path,
-    inputs: npt.NDArray[Any],
+    inputs: Inputs,
     *,
     target: Target,
     options: SessionOptions,
     isa: str,
+    tested: Dataset | None = None,
 ) -> None:
     """Bundle the selected variant of the report `full`, both in `folder`, into folder/bundle.
 
     inputs: (n, ...) test samples in the network's own layout and type; 16 spread over them are bundled, their order
-    may be by class.
+    may be by class. tested: the data set whose test split they are, for the files behind them.
     """
     selected = next(variant for variant in full["variants"] if variant["selected"])
     spread = np.linspace(0, len(inputs) - 1, min(BUNDLED_SAMPLES, len(inputs)), dtype=np.int64)
@@ -156,4 +163,17 @@ def write_bundle(
         inputs=inputs[spread],
         isa=isa,
         tokenizer=in_folder(folder),
+        files={} if tested is None else _files(tested, spread),
     )
+
+
+def _files(dataset: Dataset, places: npt.NDArray[np.int64]) -> dict[int, SampleFile]:
+    """Row -> the file behind the test sample at that place, where the source has files and they are still there."""
+    ids = dataset.test.ids
+    if dataset.original is None or ids is None:
+        return {}
+    found = {}
+    for row, place in enumerate(places.tolist()):
+        with suppress(OSError):  # gone since it was read: the bundle says that its sample files are made of the numbers
+            found[row] = dataset.original(str(ids[place]))
+    return found

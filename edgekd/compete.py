@@ -13,6 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.progress import Listener, Progress, silent
 from edgekd.quantize import Built, Candidate, choose
 from edgekd.recorded import Recorded, record
+from edgekd.rows import Inputs
 from edgekd.runner import check_inputs, run_all
 from edgekd.session import SessionOptions, facts, open_session
 
@@ -28,12 +29,16 @@ BATCH_DEPENDENT = "int8-dynamic"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What files are measured on. inputs: (n, ...) in the networks' layout; labels: (n,) or None; classes: names."""
+    """What files are measured on. inputs: (n, ...) in the networks' layout; labels: (n,) or None; classes: names.
 
-    inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64] | None
+    multi_label: labels are (n, K) of 1, 0 and -1, unknown, and teacher_predictions (n, K) too, the sets it names.
+    """
+
+    inputs: Inputs
+    labels: npt.NDArray[Any] | None
     classes: tuple[str, ...]
-    teacher_predictions: npt.NDArray[np.int64] | None = None
+    teacher_predictions: npt.NDArray[Any] | None = None
+    multi_label: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +123,7 @@ def measure(
     return results
 
 
-def _kernels(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, batch: int) -> dict[str, Any]:
+def _kernels(path: Path, inputs: Inputs, options: SessionOptions, *, batch: int) -> dict[str, Any]:
     """What ran, as facts and in a sentence; of the nodes, the slowest and the sums by op type alone."""
     ran = kernels.profile(path, inputs, options, batch=batch)
     facts_ = {key: value for key, value in asdict(replace(ran, nodes=())).items() if key != "nodes"}
@@ -126,7 +131,7 @@ def _kernels(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, b
     return facts_ | times | {"sentence": kernels.sentence(ran)}
 
 
-def why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> str | None:
+def why_not(path: Path, inputs: Inputs, options: SessionOptions) -> str | None:
     """Why the file cannot compete: it does not load, or does not run on one sample. None where it can."""
     try:
         fidelity.compare_recorded(_recorded(path, inputs[:1], options), None)
@@ -135,7 +140,7 @@ def why_not(path: Path, inputs: npt.NDArray[Any], options: SessionOptions) -> st
     return None
 
 
-def _recorded(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, one_by_one: bool = False) -> Recorded:
+def _recorded(path: Path, inputs: Inputs, options: SessionOptions, *, one_by_one: bool = False) -> Recorded:
     session = open_session(path, options)
     known = facts(session, path)
     return record(run_all(session, known), inputs, batch_size=1 if one_by_one else known.shape[0] or EVALUATION_BATCH)
@@ -143,7 +148,7 @@ def _recorded(path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, 
 
 def score(
     paths: Mapping[str, Path],
-    inputs: npt.NDArray[Any],
+    inputs: Inputs,
     samples: Samples,
     options: SessionOptions,
     *,
@@ -167,6 +172,7 @@ def score(
                 labels=samples.labels,
                 classes=samples.classes,
                 teacher_predictions=samples.teacher_predictions,
+                multi_label=samples.multi_label,
                 isa=isa,
             )
         except BadInputError as err:
@@ -249,8 +255,10 @@ def _candidate(name: str, measured: Mapping[str, Any], verdict: gate.Gate) -> Ca
 
 
 def _quality(scored: Mapping[str, Any]) -> float:
-    """What tells files of equal speed apart: top-1, else agreement with fp32, else closeness to it."""
-    if scored["labelled"]:
+    """What tells files of equal speed apart: top-1 or micro F1, else agreement with fp32, else closeness to it."""
+    if scored.get("micro_f1") is not None:
+        return float(scored["micro_f1"])
+    if scored["labelled"] and scored["top1"] is not None:
         return float(scored["top1"])
     agreement = scored["agreement_fp32"]
     return float(agreement if agreement is not None else scored["sqnr_db"] or 0.0)
@@ -271,7 +279,7 @@ def allowed(
 
 def tolerable_drop(limits: Mapping[str, float]) -> float:
     """The accuracy that a variant may lose: what the gate's limits say, else the usual point."""
-    allowed_drops = [limits[name] for name in ("max_top1_drop",) if name in limits]
+    allowed_drops = [limits[name] for name in ("max_top1_drop", "max_micro_f1_drop") if name in limits]
     allowed_drops += [1 - limits[name] for name in ("min_agreement",) if name in limits]
     return min(allowed_drops, default=0.01)
 

@@ -16,6 +16,7 @@ from edgekd.core import checkpoint, entropy, methods
 from edgekd.core.augment import draw
 from edgekd.core.epoch import EpochStats
 from edgekd.core.forward import Targets, predict
+from edgekd.core.losses import binary_entropy
 from edgekd.core.methods import Objective
 from edgekd.core.optimizer import Settings
 from edgekd.core.parallel import ALONE, Ranks
@@ -46,24 +47,37 @@ CHECKPOINT_SECONDS = 60.0
 class Method:
     """The objective: a name of `edgekd.core.methods.METHODS` and the numbers that differ from its defaults.
 
-    class_weights: of the label term, one a class; None: all 1. `match_fixed` stands for the `target_nats` of method
+    class_weights: of the label term, one a class; None: all 1. multi_label: in its form for samples that may have
+    several classes. `match_fixed` stands for the `target_nats` of method
     `entropy` until the teacher's logits are known.
     """
 
     name: str
     knobs: dict[str, float] = field(default_factory=dict)
     class_weights: Sequence[float] | None = None
+    multi_label: bool = False
 
     def matched(self, teacher_logits: Tensor) -> "Method":
         """The same method, `match_fixed` replaced by the entropy that it stands for on these logits (n, K)."""
         if "match_fixed" not in self.knobs:
             return self
         knobs = dict(self.knobs)
-        return replace(self, knobs=knobs | {"target_nats": fixed_entropy(teacher_logits, knobs.pop("match_fixed"))})
+        temperature = knobs.pop("match_fixed")
+        if self.multi_label:
+            nats = float(binary_entropy(teacher_logits, temperature).double().mean())
+        else:
+            nats = fixed_entropy(teacher_logits, temperature)
+        return replace(self, knobs=knobs | {"target_nats": nats})
 
     def objective(self, *, label_smoothing: float) -> Objective:
         """The loss that the trainer minimises; `match_fixed` resolved before."""
-        return methods.build(self.name, self.knobs, label_smoothing=label_smoothing, class_weights=self.class_weights)
+        return methods.build(
+            self.name,
+            self.knobs,
+            label_smoothing=label_smoothing,
+            class_weights=self.class_weights,
+            multi_label=self.multi_label,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +85,12 @@ class Distilled:
     """A trained student.
 
     weights: safetensors file. seconds: of training in this run and the ones it resumed. test_ece: expected calibration
-    error, a fraction; validation_top1, test_top1, test_ece: None where those samples have no labels. test_predictions:
-    class numbers. soft_entropy, fixed_entropy: nats, of the teacher's soft labels as this method tempers them and as
-    T = 4 would, on up to 2,000 training pictures; None where it uses none. logit_sd, logit_max: of the student's logits
-    on validation; they set the range of an int8 output.
+    error, a fraction; validation_top1, test_top1, test_ece: None where those samples have no labels, or may have
+    several: validation_map and test_map are then the mean average precisions, test_micro_f1 the micro F1 at a
+    probability of 1/2, and test_predictions, else class numbers, sets of them. soft_entropy, fixed_entropy: nats, of
+    the teacher's soft labels as this method tempers them and as T = 4 would, on up to 2,000 training pictures; None
+    where it uses none. logit_sd, logit_max: of the student's logits on validation; they set the range of an int8
+    output.
     """
 
     weights: str
@@ -87,7 +103,7 @@ class Distilled:
     validation_top1: float | None
     test_top1: float | None
     test_ece: float | None
-    test_predictions: tuple[int, ...]
+    test_predictions: tuple[int, ...] | tuple[tuple[int, ...], ...]
     soft_entropy: tuple[float, ...] | None
     fixed_entropy: tuple[float, ...] | None
     seconds: float
@@ -98,6 +114,9 @@ class Distilled:
     threads: int
     logit_sd: float
     logit_max: float
+    validation_map: float | None = None
+    test_map: float | None = None
+    test_micro_f1: float | None = None
 
 
 def distill(
@@ -176,10 +195,10 @@ def _describe(
     weights = folder / "student.safetensors"
     if trainer.ranks.first:
         network.save(net, weights, card)
-    logits, test = (
-        predict(net, pixels.to_tensor(part.inputs, CPU, kind=data.kind)) for part in (data.validation, data.test)
-    )
+    logits, test = (pixels.predict(net, part.inputs, CPU, kind=data.kind) for part in (data.validation, data.test))
     seconds = sum(epoch.seconds for epoch in history)
+    exclusive = None if data.multi_label else data.test.known_labels
+    test_map, test_micro_f1 = pixels.set_scores(test, data.test)
     return Distilled(
         weights=weights.name,
         sha256=sha256(weights) if trainer.ranks.first else "",  # another host may not see the file
@@ -190,10 +209,10 @@ def _describe(
         history=tuple(history),
         validation_top1=pixels.top1(logits, data.validation),
         test_top1=pixels.top1(test, data.test),
-        test_ece=None if data.test.known_labels is None else _ece(test, data.test.known_labels),
-        test_predictions=tuple(test.argmax(dim=-1).tolist()),
+        test_ece=None if exclusive is None else _ece(test, exclusive),
+        test_predictions=pixels.decided(test, multi_label=data.multi_label),
         soft_entropy=soft_entropy,
-        fixed_entropy=None if soft is None else tuple(entropy(soft.teacher.cpu(), FIXED_TEMPERATURE).tolist()),
+        fixed_entropy=None if soft is None else soft.nats(FIXED_TEMPERATURE),
         seconds=seconds,
         images_per_second=len(history) * trainer.steps_per_epoch * trainer.batch_size / max(seconds, 1e-9),
         device=str(trainer.source.device),
@@ -202,6 +221,9 @@ def _describe(
         threads=torch.get_num_threads(),
         logit_sd=float(logits.std(dim=-1).mean()),
         logit_max=float(logits.abs().max()),
+        validation_map=pixels.set_scores(logits, data.validation)[0],
+        test_map=test_map,
+        test_micro_f1=test_micro_f1,
     )
 
 
@@ -213,7 +235,7 @@ class _Soft:
     """Evenly spaced training pictures, as the first view shows them, and what the teacher says of them."""
 
     def __init__(self, source: Source, targets: Targets, settings: Settings) -> None:
-        count = len(source.labels)
+        count, self.multi_label = len(source.labels), source.labels.ndim == 2
         chosen = torch.from_numpy(np.linspace(0, count - 1, min(SOFT_LABELS, count), dtype=np.int64))
         indices = torch.split(chosen.to(source.device), settings.batch_size)
         view = draw(
@@ -232,7 +254,12 @@ class _Soft:
         """Nats of each soft label under the objective's temperatures, which may depend on the student too."""
         logits = predict(student, torch.cat([inputs for _, inputs in self.inputs]))
         temperatures = objective.temperatures(logits, self.teacher.cpu())
-        return None if temperatures is None else tuple(entropy(self.teacher.cpu(), temperatures[1]).tolist())
+        return None if temperatures is None else self.nats(temperatures[1])
+
+    def nats(self, temperature: Tensor | float) -> tuple[float, ...]:
+        """Of each soft label; of several classes a sample, the mean of each class's own."""
+        measure = binary_entropy if self.multi_label else entropy
+        return tuple(measure(self.teacher.cpu(), temperature).tolist())
 
 
 def train(
@@ -243,19 +270,25 @@ def train(
     key: the hash of all that the result depends on; patience: epochs without a better validation, None for none.
     """
     run = _Training(trainer, folder / "checkpoints" / "last.pt", key=key, listener=listener)
-    validation = pixels.to_tensor(data.validation.inputs, trainer.source.device, kind=data.kind)
+    device = trainer.source.device
+    validation = pixels.ready(data.validation.inputs, device, kind=data.kind)
     while trainer.epoch < trainer.settings.epochs and not _stalled(run.history, patience):
         stats = run.epoch()
         # Batch norm's running statistics differ between processes: rank 0's become the student.
-        logits = predict(trainer.result, validation, precision=trainer.settings.precision)
-        stats = replace(stats, validation_top1=trainer.ranks.agreed(pixels.top1(logits, data.validation)))
+        precision = trainer.settings.precision
+        logits = pixels.predict(trainer.result, validation, device, kind=data.kind, precision=precision)
+        stats = replace(
+            stats,
+            validation_top1=trainer.ranks.agreed(pixels.top1(logits, data.validation)),
+            validation_map=trainer.ranks.agreed(pixels.set_scores(logits, data.validation)[0]),
+        )
         run.finish(stats)
     return run.history
 
 
 def _stalled(history: Sequence[EpochStats], patience: int | None) -> bool:
-    """Whether validation accuracy has not risen for `patience` epochs."""
-    tops = [epoch.validation_top1 or 0.0 for epoch in history]
+    """Whether validation accuracy, or mean average precision, has not risen for `patience` epochs."""
+    tops = [epoch.validation_top1 or epoch.validation_map or 0.0 for epoch in history]
     return patience is not None and len(tops) > patience and max(tops[-patience:]) <= max(tops[:-patience])
 
 
@@ -325,4 +358,6 @@ def _note(history: Sequence[EpochStats], loss: float) -> str:
             parts.append(f"{last.skipped} steps skipped")
         if last.validation_top1 is not None:
             parts.append(f"validation {last.validation_top1:.1%}")
+        if last.validation_map is not None:
+            parts.append(f"validation mAP {last.validation_map:.1%}")
     return " · ".join(parts)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from edgekd import __version__
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.network import Network
+from edgekd.rows import Inputs, Rows
 from edgekd.runner import runner
 from edgekd.session import METADATA_KEY, SessionOptions, facts, first_line, open_session
 
@@ -36,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """model.onnx. n: samples compared; top1_agreement: share of them with the same class."""
+    """model.onnx. n: samples compared; top1_agreement: share of them with the same class, or the same set of them."""
 
     path: str
     sha256: str
@@ -63,9 +64,16 @@ class _Deployed(nn.Module):
         return logits
 
 
-def to_layout(inputs: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+@overload
+def to_layout(inputs: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]: ...
+@overload
+def to_layout(inputs: Inputs, layout: str) -> Inputs: ...
+def to_layout(inputs: Inputs, layout: str) -> Inputs:
     """Samples in the layout that the exported network takes: images (n, height, width, channels) `nhwc` or `nchw`."""
-    return np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)) if inputs.ndim == 4 and layout == "nchw" else inputs
+    if inputs.ndim != 4 or layout != "nchw":
+        return inputs
+    turned = inputs.transpose(0, 3, 1, 2)
+    return turned if isinstance(turned, Rows) else np.ascontiguousarray(turned)
 
 
 def describe_preprocessing(network: Network) -> dict[str, Any]:
@@ -90,16 +98,18 @@ def export(
     network: Network,
     path: Path,
     *,
-    inputs: npt.NDArray[Any],
+    inputs: Inputs,
     opset: int,
     input_layout: str,
     tolerance: float,
     metadata: Mapping[str, Any],
+    multi_label: bool = False,
 ) -> Exported:
     """Write the network to `path` and compare it with torch; the file is put in place only when both agree.
 
     inputs: real samples, at least 7, laid out as `edgekd.data.Samples` has them. input_layout: of images. metadata:
-    JSON-ready, kept in the file under `edgekd` (classes, preprocessing, recipe hash, versions). Batch norms are folded
+    JSON-ready, kept in the file under `edgekd` (classes, preprocessing, recipe hash, versions). multi_label: decisions
+    are compared as sets of classes. Batch norms are folded
     into the convolutions before them.
 
     Raises:
@@ -111,8 +121,9 @@ def export(
     name = network.front.INPUT
     temporary = path.with_name(path.name + ".tmp")
     try:
-        _write(deployed, _take(raw, 2), temporary, name=name, opset=opset, metadata=metadata)
-        checks, worst, agreement = _compare(deployed, raw, temporary)
+        open_axes = tuple(axis for axis in network.front.OPEN_AXES if _is_open(deployed, _take(raw, 2), axis))
+        _write(deployed, _take(raw, 2), temporary, name=name, opset=opset, metadata=metadata, open_axes=open_axes)
+        checks, worst, agreement = _compare(deployed, raw, temporary, multi_label=multi_label)
         if not worst <= tolerance:
             raise BadInputError(
                 f"model.onnx differs from torch by {worst:.2e} (allowed: export.max_difference = {tolerance:g}); "
@@ -136,12 +147,22 @@ def export(
 
 
 def _write(
-    deployed: nn.Module, example: npt.NDArray[Any], path: Path, *, name: str, opset: int, metadata: Mapping[str, Any]
+    deployed: nn.Module,
+    example: npt.NDArray[Any],
+    path: Path,
+    *,
+    name: str,
+    opset: int,
+    metadata: Mapping[str, Any],
+    open_axes: tuple[int, ...],
 ) -> None:
-    """Traced with two samples: a batch of one would be taken for a constant."""
+    """Traced with two samples: a batch of one would be taken for a constant.
+
+    open_axes: beside the batch.
+    """
     import onnx
 
-    batch = torch.export.Dim("batch", min=1)
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch", min=1), **dict.fromkeys(open_axes, torch.export.Dim.AUTO)}
     # The exporter deprecates its own calls, and logs every optional package that is not there.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -154,7 +175,7 @@ def _write(
                 opset_version=opset,
                 input_names=[name],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: batch},),
+                dynamic_shapes=(sizes,),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as err:
@@ -170,6 +191,9 @@ def _write(
         )
     _strip(model)
     _fold_slices(model)
+    for axis in open_axes:
+        _cut_tables(model, example.shape[axis])
+        _call(model, axis, "length")
     _shorten(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata, sort_keys=True, ensure_ascii=False)
@@ -213,6 +237,47 @@ def _fold_slices(model: Any) -> None:
     _drop_unread(model)
 
 
+def _is_open(deployed: nn.Module, example: npt.NDArray[Any], axis: int) -> bool:
+    """Whether a text needs no padding: half of one gives what it gives with zeros behind it."""
+    if example.shape[axis] < 2:
+        return False
+    short = np.where(example == 0, 1, example).take(range(example.shape[axis] // 2), axis)
+    padded = np.zeros_like(example)
+    padded[tuple(slice(size) for size in short.shape)] = short
+    try:
+        return bool(np.allclose(_torch(deployed, short), _torch(deployed, padded), atol=1e-5))
+    except RuntimeError:  # how torch refuses a size, as of a linear layer over all positions
+        return False
+
+
+def _cut_tables(model: Any, rows: int) -> None:
+    """Of tables that are sliced from their first row on, to an open length, the rows that a sample can reach."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    read = [name for node in model.graph.node for name in node.input]
+    for node in model.graph.node:
+        if node.op_type != "Slice" or len(node.input) != 5 or node.input[2] in stored:
+            continue
+        name, start, _, axis, _ = node.input
+        if {name, start, axis} <= stored.keys() and read.count(name) == 1:
+            table, first, along = (numpy_helper.to_array(stored[part]) for part in (name, start, axis))
+            if first.tolist() == along.tolist() == [0] and len(table) > rows:
+                stored[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(table[:rows]), name))
+                stale = next((value for value in model.graph.value_info if value.name == name), None)
+                if stale is not None:  # the exporter notes the shapes of stored tensors too
+                    model.graph.value_info.remove(stale)
+
+
+def _call(model: Any, axis: int, name: str) -> None:
+    """The open axis of the input by a name that says what it is, wherever its size comes again."""
+    old = model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if old and size.dim_param == old:
+                size.dim_param = name
+
+
 def _drop_unread(model: Any) -> None:
     read = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
@@ -232,24 +297,37 @@ def _short(name: str) -> str:
     return name.replace("network.front.", "network.", 1) if name.startswith("network.front.") else name
 
 
-def _compare(deployed: nn.Module, raw: npt.NDArray[Any], path: Path) -> tuple[tuple[Check, ...], float, float]:
+def _compare(
+    deployed: nn.Module, raw: Inputs, path: Path, *, multi_label: bool
+) -> tuple[tuple[Check, ...], float, float]:
     """The checks at each batch size, then the largest difference and the share of equal classes over all samples."""
     session = open_session(path, SessionOptions(threads=1))
-    exported = runner(session, facts(session, path))
+    known = facts(session, path)
+    exported = runner(session, known)
     checks, differences, same = [], [], 0
     for batch in BATCHES:
         chunk = _take(raw, batch)
         checks.append(Check(batch=batch, max_difference=float(np.abs(_torch(deployed, chunk) - exported(chunk)).max())))
+    if known.shape[1:] == (None,):  # texts, of any length
+        short = np.ascontiguousarray(_take(raw, 2)[:, : max(1, raw.shape[1] // 2)])
+        differences.append(float(np.abs(_torch(deployed, short) - exported(short)).max()))
     for start in range(0, len(raw), 64):
         chunk = np.ascontiguousarray(raw[start : start + 64])
         ours, theirs = _torch(deployed, chunk), exported(chunk)
         differences.append(float(np.abs(ours - theirs).max()))
-        same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
+        same += int(_alike(ours, theirs, multi_label=multi_label).sum())
     worst = np.max([*differences, *(check.max_difference for check in checks)])  # unlike max(), keeps a NaN
     return tuple(checks), float(worst), same / len(raw)
 
 
-def _take(raw: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+def _alike(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], *, multi_label: bool) -> npt.NDArray[Any]:
+    """Of which samples the decisions are equal, (n,): the class, or the set of classes."""
+    if multi_label:
+        return np.asarray(((ours > 0) == (theirs > 0)).all(axis=-1))
+    return np.asarray(ours.argmax(-1) == theirs.argmax(-1))
+
+
+def _take(raw: Inputs, count: int) -> npt.NDArray[Any]:
     """The first `count` samples, from the start again where there are fewer."""
     return np.ascontiguousarray(raw[np.arange(count) % len(raw)])
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError
 from edgekd.recorded import Array, Recorded, Run, record
+from edgekd.rows import Inputs, chunks
 from edgekd.statistics import CONFIDENCE, wilson
 
 SQNR_CAP_DB = 200.0
@@ -53,7 +54,7 @@ class Fidelity:
     outputs: tuple[OutputFidelity, ...]
 
 
-def compare(run_reference: Run, run_other: Run, inputs: Array, *, batch_size: int) -> Fidelity:
+def compare(run_reference: Run, run_other: Run, inputs: Inputs, *, batch_size: int) -> Fidelity:
     """The two over all inputs; memory does not grow with them beyond `edgekd.recorded.KEEP_BYTES`.
 
     Args:
@@ -74,7 +75,8 @@ def compare_recorded(other: Recorded, reference: Recorded | None) -> Fidelity:
     for place in other.slices():
         outputs = other.outputs(place)
         comparison.add(outputs if reference is None else reference.outputs(place), outputs)
-    return comparison.result(distinct_inputs=bool((other.inputs != other.inputs[:1]).any()))
+    first = other.inputs[:1]
+    return comparison.result(distinct_inputs=any(bool((chunk != first).any()) for chunk in chunks(other.inputs)))
 
 
 class Comparison:

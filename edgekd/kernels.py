@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError
 from edgekd.operators import Edge, Operators, Tensor
+from edgekd.rows import Inputs
 from edgekd.runner import check_inputs, runner
 from edgekd.session import SessionOptions, check_file, create_session, facts, first_line, native_errors
 
@@ -127,9 +128,7 @@ class _Timed:
     microseconds: list[int]
 
 
-def profile(
-    path: Path, inputs: npt.NDArray[Any], options: SessionOptions, *, runs: int = 20, batch: int = 1
-) -> Kernels:
+def profile(path: Path, inputs: Inputs, options: SessionOptions, *, runs: int = 20, batch: int = 1) -> Kernels:
     """The kernels of `runs` runs after a short warm-up, in a session like the one that is measured.
 
     inputs: (n, ...) in the network's own layout and type; runs take `batch` samples each and start over at the end.

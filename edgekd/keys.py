@@ -76,7 +76,7 @@ def _described(section: Section | None) -> dict[str, Any] | None:
     return None if section is None else section.model_dump(exclude=left_out)
 
 
-NO_MATTER = {"source", "cache_folder", "cache_limit_gb", "workers"}
+NO_MATTER = {"source", "storage", "cache_folder", "cache_limit_gb", "workers"}
 """Keys that change no bit of what is trained."""
 
 

@@ -56,9 +56,9 @@ class Card:
     front: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One line; equal cards give equal text. Images have no word on kind and front, as before there were others."""
+        """One line; equal cards give equal text. Images of which no more is known have no word on kind and front."""
         plain = asdict(self)
-        if self.kind == "image":
+        if self.kind == "image" and not self.front:
             del plain["kind"], plain["front"]
         return json.dumps(plain, sort_keys=True)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from edgekd import __version__, assemble, compete, environment, gate, keys, report, settings, targets
 from edgekd.data import Samples
@@ -22,6 +21,7 @@ from edgekd.progress import Listener, announced, silent
 from edgekd.quantize import Built, describe_file, saturating, search
 from edgekd.recheck import SCHEMA_VERSION
 from edgekd.recipe import Recipe, dump
+from edgekd.rows import Inputs
 from edgekd.session import options_for
 from edgekd.store import Stage, Store, key_of, locked
 
@@ -112,7 +112,9 @@ def _lead(this: "_Run", origin: str, overrides: tuple[str, ...], until: str | No
             with announced(this.listener, "report"):
                 report.write(full, folder)
                 inputs, isa = this.inputs(this.data.test), this.environment.isa
-                assemble.write_bundle(full, folder, inputs, target=this.target, options=this.options, isa=isa)
+                assemble.write_bundle(
+                    full, folder, inputs, target=this.target, options=this.options, isa=isa, tested=this.data
+                )
     return Outcome(folder=folder, report=full, exit_code=code, cached=tuple(this.cached))
 
 
@@ -155,17 +157,24 @@ class _Run:
         self.stages: dict[str, Stage] = {}
         self.cached: list[str] = []
         settings.check_models(recipe)
-        self.data = settings.load_data(recipe)
+        self.data = settings.load_data(recipe, listener=listener)
         settings.check_kind(recipe, self.data)
+        settings.check_task(recipe, self.data)
         settings.check_labels(recipe, self.data)
+        gate.check_task(self.limits, self.limit_sources, multi_label=self.data.multi_label)
         gate.check_classes(self.limits, self.data.classes)
         self.weights_key = keys.weights_key(recipe, self.data)
+
+    @property
+    def task(self) -> dict[str, str]:
+        """What model.onnx says of its task; nothing where it tells exclusive classes apart, as all files did once."""
+        return {"task": self.data.task} if self.data.multi_label else {}
 
     def versions(self, *packages: str) -> list[str | None]:
         """The versions that a stage's files depend on, edgekd's own first."""
         return [__version__, *map(self.environment.packages.get, packages)]
 
-    def inputs(self, samples: Samples) -> npt.NDArray[Any]:
+    def inputs(self, samples: Samples) -> Inputs:
         """Samples as the exported network takes them."""
         from edgekd.export import to_layout
 
@@ -244,8 +253,13 @@ class _Run:
                 input_layout=chosen.input_layout,
                 tolerance=chosen.max_difference,
                 metadata=describe(
-                    network, classes=card.classes, input_layout=chosen.input_layout, recipe_hash=self.weights_key
+                    network,
+                    classes=card.classes,
+                    input_layout=chosen.input_layout,
+                    recipe_hash=self.weights_key,
+                    **self.task,
                 ),
+                multi_label=self.data.multi_label,
             )
             return asdict(exported), [self.folder / "model.onnx"]
 
@@ -262,11 +276,12 @@ class _Run:
             samples = self.data.calibration
             found = search(
                 self.folder / "model.onnx",
-                self.inputs(samples),
+                np.asarray(self.inputs(samples)),
                 self.options,
                 wanted=wanted,
                 folder=self.folder / "variants",
                 labels=samples.known_labels,
+                multi_label=self.data.multi_label,
                 listener=self.listener,
             )
             return asdict(found), [self.folder / "variants" / b.path for b in found.built if b.path]
@@ -341,7 +356,8 @@ class _Run:
                 inputs=self.inputs(self.data.test),
                 labels=self.data.test.known_labels,
                 classes=self.data.classes,
-                teacher_predictions=np.array(teacher["test_predictions"]) if teacher else None,
+                teacher_predictions=settings.predicted(teacher["test_predictions"], self.data) if teacher else None,
+                multi_label=self.data.multi_label,
             )
             isa, listener = self.environment.isa, self.listener
             return compete.measure(

@@ -9,8 +9,10 @@ from typing import Any
 import numpy.typing as npt
 
 from edgekd import assemble, compete, environment, fidelity, gate, isa, report, runner, session, targets
+from edgekd.data.for_kind import tokenizer_of
 from edgekd.data.for_model import ModelData, data_for_model
 from edgekd.data.parts import ModelSamples, Parts, part, random_parts
+from edgekd.data.reading import Reading
 from edgekd.errors import BadInputError, ExitCode, Interrupted
 from edgekd.files import write_atomic
 from edgekd.progress import Listener, silent
@@ -45,6 +47,7 @@ def quantize_file(
     target: str,
     folder: Path,
     limits: dict[str, float],
+    reading: Reading | None = None,
     calibration_samples: int = 500,
     chosen: Search | None = None,
     timing: compete.Timing | None = None,
@@ -53,7 +56,8 @@ def quantize_file(
     """The best variant of `model` for the target, with its report and bundle in `folder`; answers (report, exit code).
 
     source: data as `load_data` takes it; one part calibrates, another is evaluated, they share no sample. None draws
-    random numbers, which the report is stamped with. limits: beside `default_limits`, which they override.
+    random numbers, which the report is stamped with. reading: how it is read. limits: beside `default_limits`, which
+    they override.
 
     Raises:
         EdgekdError: bad model or data, outputs that are not finite, a missing provider, Ctrl-C.
@@ -70,7 +74,7 @@ def quantize_file(
     session.check_file(model)
     fp32 = _self_contained(model)  # refuses what cannot be quantized before a session is opened or anything written
     known = model_facts(model, options)
-    parts = _parts(source, known, model, calibration_samples)
+    parts, evaluated = _parts(source, known, model, calibration_samples, reading)
     why = compete.why_not(model, parts.evaluation.inputs, options)  # before it calibrates anything
     if why is not None:
         raise BadInputError(f"model {model}: {why}")
@@ -96,6 +100,9 @@ def quantize_file(
     with locked(folder):
         _clear(folder)
         write_atomic(folder / "fp32.onnx", fp32)
+        tokenizer = tokenizer_of(session.takes(known, model), reading)
+        if tokenizer is not None:
+            write_atomic(folder / "tokenizer.json", tokenizer)
         found = search(
             folder / "fp32.onnx",
             parts.calibration.inputs,
@@ -109,7 +116,7 @@ def quantize_file(
         measured = _measure(built, held_out, options, folder=folder, timing=times, isa=machine.isa, listener=listener)
         variants, verdict = compete.judge(built, measured, limits=merged, sources=sources, left_out=left_out)
         counts = {"calibration": len(parts.calibration.inputs), "test": len(held_out.inputs)}
-        data = _data_facts(source, held_out, counts)
+        data = _data_facts(source, held_out, counts, evaluated)
         full = assemble.header(model.stem, machine=machine, target=profile, data=data)
         full |= {"search": assemble.searched(asdict(found), warnings=parts.warnings)}
         full |= assemble.judged([asdict(v) for v in variants], verdict, target=profile)
@@ -146,17 +153,23 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder / "bundle")
 
 
-def _parts(source: Path | None, known: Facts, model: Path, calibration_samples: int) -> Parts:
-    """What calibrates and what is evaluated, checked against the network's input."""
+def _parts(
+    source: Path | None, known: Facts, model: Path, calibration_samples: int, reading: Reading | None
+) -> tuple[Parts, str]:
+    """What calibrates and what is evaluated, checked against the network's input; and a sentence that says it."""
     if source is None:
-        return random_parts(known.shape, dtype=known.dtype, count=RANDOM_SAMPLES)
-    data = load_data(source, known, train_limit=calibration_samples)
+        return random_parts(session.longest(known), dtype=known.dtype, count=RANDOM_SAMPLES), "random numbers"
+    data = load_data(model, source, known, reading=reading, train_limit=calibration_samples)
     checked = [
         None if samples is None else replace(samples, inputs=runner.check_inputs(samples.inputs, known, model))
         for samples in (data.train, data.test)
     ]
     assert checked[1] is not None
-    return part(checked[0], checked[1], calibration_samples=calibration_samples)
+    parts = part(checked[0], checked[1], calibration_samples=calibration_samples)
+    if parts.origin == "half":
+        data = replace(data, test=parts.evaluation)
+        return parts, data.evaluated(source, all_but=len(parts.calibration.inputs))
+    return parts, data.evaluated(source)
 
 
 def validate_file(
@@ -165,6 +178,7 @@ def validate_file(
     source: Path,
     target: str,
     limits: dict[str, float],
+    reading: Reading | None = None,
     timing: compete.Timing | None = None,
     baseline: Path | None = None,
     isa_samples: int | None = None,
@@ -172,8 +186,9 @@ def validate_file(
     session_file: Path | None = None,
     listener: Listener = silent,
 ) -> tuple[dict[str, Any], ExitCode]:
-    """Accuracy and latency of one ONNX file on all samples of `source`, judged against the target's budgets.
+    """Accuracy and latency of one ONNX file on `source`, judged against the target's budgets.
 
+    All its samples count, or those of its test part, where it has one; the report says which. reading: how it is read.
     baseline: an fp32 file to compare with, on the same samples. isa_samples: run so many under valgrind as well, as a
     CPU without VNNI would. session_file: a session.json, of a bundle or of `edgekd tune`, whose options replace the
     target's own. session_config: ONNX Runtime's entries beside those. Answers (report, exit code); writes nothing.
@@ -186,7 +201,8 @@ def validate_file(
     options = session.chosen_options(profile, cores=machine.cores_granted, session=session_file)
     options = replace(options, session_config={**options.session_config, **(session_config or {})})
     known = model_facts(model, options)
-    found = load_data(source, known).test
+    data = load_data(model, source, known, reading=reading, train_limit=0)
+    found = data.test
     if found.labels is not None and found.classes:
         gate.check_classes(gate.flat(limits), found.classes)
     paths = {"fp32": baseline, "model": model} if baseline else {"model": model}
@@ -219,9 +235,8 @@ def validate_file(
     variants = [_named(built[-1], model, measured["model"], saturating(model)) | results | {"gate": asdict(verdict)}]
     if baseline is not None:
         variants.insert(0, _beside(built[0], baseline, measured["fp32"]))
-    full = assemble.header(
-        model.stem, machine=machine, target=profile, data=_data_facts(source, found, {"test": len(found.inputs)})
-    )
+    facts = _data_facts(source, found, {"test": len(found.inputs)}, data.evaluated(source))
+    full = assemble.header(model.stem, machine=machine, target=profile, data=facts)
     return full | assemble.judged(variants, verdict, target=profile), gate.exit_code(verdict.verdict)
 
 
@@ -250,20 +265,14 @@ def model_facts(model: Path, options: SessionOptions) -> Facts:
     return session.facts(session.open_session(model, options), model)
 
 
-def load_data(source: Path, known: Facts, *, train_limit: int | None = None) -> ModelData:
-    """Data for the network behind `known`: an .npz with `x` in its own layout, a .npy, or a folder of images.
+def load_data(
+    model: Path, source: Path, known: Facts, *, reading: Reading | None = None, train_limit: int | None = None
+) -> ModelData:
+    """Data for the network behind `known`, as `edgekd.data.for_model.data_for_model` takes and reads it.
 
     train_limit: how many images of a folder's train/ are wanted; None: all.
     """
-    classes = known.metadata.get("classes")
-    return data_for_model(
-        source,
-        shape=known.shape,
-        dtype=known.dtype,
-        classes=tuple(classes) if classes else None,
-        layout=known.metadata.get("input_layout"),
-        train_limit=train_limit,
-    )
+    return data_for_model(source, session.takes(known, model), reading=reading, train_limit=train_limit)
 
 
 def default_limits(samples: ModelSamples, model: Path, options: SessionOptions) -> dict[str, float]:
@@ -293,5 +302,6 @@ def _self_contained(model: Path) -> bytes:
     return raw
 
 
-def _data_facts(source: Path | None, evaluated: ModelSamples, counts: dict[str, int]) -> dict[str, Any]:
-    return {"source": str(source or "random numbers"), "classes": list(evaluated.classes), "counts": counts}
+def _data_facts(source: Path | None, samples: ModelSamples, counts: dict[str, int], evaluated: str) -> dict[str, Any]:
+    origin = str(source or "random numbers")
+    return {"source": origin, "classes": list(samples.classes), "counts": counts, "evaluated": evaluated}

@@ -19,9 +19,9 @@ from edgekd.targets import Target
 def rebundle(run: Path, *, out: Path, variant: str | None, tuned: Path | None = None) -> bundle.Bundled:
     """Bundle `variant` (the winner where None) of the run in folder `run` into `out`.
 
-    Its sample inputs are those of the run's own bundle: real test images. tuned: a session.json of `edgekd tune`, whose
-    options replace the target's; the outputs expected of the samples are made with them. The run's gate measured the
-    target's own, so the new session.json and README.txt say where they are from and what they gained.
+    Its sample inputs are those of the run's own bundle: real test samples. tuned: a session.json of `edgekd tune`,
+    whose options replace the target's; the outputs expected of the samples are made with them. The run's gate
+    measured the target's own, so the new session.json and README.txt say where they are from and what they gained.
 
     Raises:
         BadInputError: no finished run there, no such variant, a file that is no longer the measured one, or options
@@ -40,6 +40,8 @@ def rebundle(run: Path, *, out: Path, variant: str | None, tuned: Path | None = 
     target = targets.Target.model_validate_json(json.dumps(full["target"]))
     options = _own_options(run, target)
     options, note = (options, None) if tuned is None else _tuned_options(tuned, options, target, measured)
+    inputs = np.asarray(read_arrays(run / "bundle" / "samples.npz")["inputs"])
+    files = bundle.again(run / "bundle", bundle.read_manifest(run / "bundle").sample_files)
     return bundle.write(
         out,
         model=model,
@@ -48,10 +50,11 @@ def rebundle(run: Path, *, out: Path, variant: str | None, tuned: Path | None = 
         classes=tuple(full["data"]["classes"]),
         target_toml=targets.dump(target),
         reports=[run / file for file in report.FILES],
-        inputs=np.asarray(read_arrays(run / "bundle" / "samples.npz")["inputs"]),
+        inputs=inputs,
         isa=full["environment"]["isa"],
         tuned=note,
         tokenizer=run / "tokenizer.json" if (run / "tokenizer.json").is_file() else None,
+        files=files,
     )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekd import label_counts
 from edgekd.errors import BadInputError
 from edgekd.statistics import latency_quantiles, mcnemar, newcombe_paired, wilson
 from edgekd.strict_json import digest
@@ -92,7 +93,7 @@ def trusted_latency(latency: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     if not isinstance(samples, list | tuple) or not samples or not all(_is_round(samples_ns) for samples_ns in samples):
         raise BadInputError("samples_ns holds something else than rounds of positive whole nanoseconds; measure again")
     recomputed = {"n": sum(map(len, samples)), **latency_quantiles(samples)}
-    _check_recorded(latency, recomputed, raw="samples_ns")
+    check_recorded(latency, recomputed, raw="samples_ns")
     return {**latency, **recomputed}
 
 
@@ -105,6 +106,8 @@ def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     """
     if accuracy is None:
         return None
+    if accuracy.get("task") == "multi-label":
+        return _trusted_label_sets(accuracy)
     if not accuracy.get("confusion"):
         labelled = [key for key in ("top1", "top1_drop") if accuracy.get(key) is not None]
         if labelled or accuracy.get("labelled"):
@@ -120,10 +123,38 @@ def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     n, hits = sum(map(sum, rows)), sum(row[k] for k, row in enumerate(rows))
     interval = wilson(hits, n)
     recomputed = {"n": n, "top1": hits / n, "top1_low": interval.low, "top1_high": interval.high}
-    _check_recorded(accuracy, recomputed, raw="confusion")
+    check_recorded(accuracy, recomputed, raw="confusion")
     drop = _trusted_drop(accuracy, n=n, hits=hits)
     constant = sum(map(any, rows)) > 1 and sum(map(any, zip(*rows, strict=True))) == 1  # true classes, predicted
     return {**accuracy, **recomputed, **drop, "constant": constant or accuracy.get("constant", False)}
+
+
+def _trusted_label_sets(accuracy: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of a multi-label network: F1, exact match, `constant` and the drop, from how often each set occurred."""
+    outcomes = accuracy.get("outcomes")
+    if not outcomes:
+        labelled = [key for key in ("micro_f1", "macro_f1", "exact_match", "map") if accuracy.get(key) is not None]
+        if labelled or accuracy.get("labelled"):
+            raise BadInputError("the accuracy has labels and no outcomes to count again; measure again")
+        return accuracy
+    classes = len(accuracy.get("per_class") or ())
+    if not isinstance(outcomes, list | tuple) or not all(_is_outcome(outcome, classes) for outcome in outcomes):
+        raise BadInputError("outcomes is not a list of label sets and how often each occurred; measure again")
+    recomputed = label_counts.scores(outcomes, classes=classes)
+    if all(outcome[2] is None for outcome in outcomes):  # fp32 itself, whose drop is 0 by definition
+        recomputed |= dict.fromkeys(("micro_f1_drop", "micro_f1_drop_low", "micro_f1_drop_high"), 0.0)
+    check_recorded(accuracy, recomputed, raw="outcomes")
+    constant = label_counts.is_constant(outcomes) or accuracy.get("constant", False)
+    return {**accuracy, **recomputed, "constant": constant}
+
+
+def _is_outcome(outcome: object, classes: int) -> bool:
+    if not isinstance(outcome, list | tuple) or len(outcome) != 4 or type(outcome[3]) is not int or outcome[3] < 1:
+        return False
+    sets = [one for one in outcome[:3] if one is not None]
+    return len(sets) >= 2 and all(
+        isinstance(one, list | tuple) and all(type(k) is int and 0 <= k < classes for k in one) for one in sets
+    )
 
 
 def _trusted_drop(accuracy: Mapping[str, Any], *, n: int, hits: int) -> dict[str, float | None]:
@@ -136,7 +167,7 @@ def _trusted_drop(accuracy: Mapping[str, Any], *, n: int, hits: int) -> dict[str
         zero = dict.fromkeys(("top1_drop", "top1_drop_low", "top1_drop_high"), 0.0)
         nothing: dict[str, float | None] = dict.fromkeys(zero)
         recomputed = zero if accuracy.get("top1_drop") is not None else nothing
-        _check_recorded(accuracy, recomputed, raw="missing paired counts")
+        check_recorded(accuracy, recomputed, raw="missing paired counts")
         return {**recomputed, "mcnemar_p": None}
     counts: list[Any] = [paired.get(key) for key in PAIRED]
     if not _is_counts(counts, len(PAIRED)) or sum(counts) != n or paired["both"] + paired["only_model"] != hits:
@@ -152,7 +183,7 @@ def _trusted_drop(accuracy: Mapping[str, Any], *, n: int, hits: int) -> dict[str
         "top1_drop_high": interval.high,
         "mcnemar_p": mcnemar(only_fp32, only_model),
     }
-    _check_recorded(accuracy, found, raw="paired counts")
+    check_recorded(accuracy, found, raw="paired counts")
     return found
 
 
@@ -193,7 +224,8 @@ def objects(parent: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
     return items
 
 
-def _check_recorded(recorded: Mapping[str, Any], recomputed: Mapping[str, float | None], *, raw: str) -> None:
+def check_recorded(recorded: Mapping[str, Any], recomputed: Mapping[str, float | None], *, raw: str) -> None:
+    """Raise BadInputError where a recorded number is not the recomputed one. raw: what it was recomputed from."""
     for key, expected in recomputed.items():
         found = number(recorded, key)
         same = found is expected is None or (

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError
+from edgekd.rows import Inputs
 
 Array = npt.NDArray[np.generic]
 Run = Callable[[Array], list[Array]]
@@ -22,7 +23,7 @@ class Recorded:
     """A file's outputs of all `inputs`, in pieces of `batch_size`. kept: each output, (n, ...); None: too large."""
 
     run: Run
-    inputs: Array
+    inputs: Inputs
     batch_size: int
     kept: tuple[Array, ...] | None
 
@@ -47,7 +48,7 @@ class Recorded:
         return np.concatenate([self.outputs(place)[0] for place in self.slices()])
 
 
-def record(run: Run, inputs: Array, *, batch_size: int, keep_bytes: int = KEEP_BYTES) -> Recorded:
+def record(run: Run, inputs: Inputs, *, batch_size: int, keep_bytes: int = KEEP_BYTES) -> Recorded:
     """The outputs of `inputs`, `batch_size` at a time.
 
     Args:

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError
+from edgekd.rows import Inputs, places
 from edgekd.session import Facts, first_line, is_numbers, native_errors
 
 if TYPE_CHECKING:
     import onnxruntime
-
-CHUNK_BYTES = 1 << 24
-"""How much of the inputs is looked at in one go."""
 
 Run = Callable[[npt.NDArray[Any]], list[npt.NDArray[Any]]]
 """A batch of inputs -> the outputs, each (batch, ...)."""
@@ -71,10 +69,14 @@ def _joined(parts: list[npt.NDArray[Any]], rows: int, name: str) -> npt.NDArray[
     return np.concatenate(parts)
 
 
-def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDArray[Any]:
+@overload
+def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDArray[Any]: ...
+@overload
+def check_inputs(inputs: Inputs, known: Facts, path: Path) -> Inputs: ...
+def check_inputs(inputs: Inputs, known: Facts, path: Path) -> Inputs:
     """The inputs in the network's own type, checked against its shape; uint8 and float are not mixed silently.
 
-    An array that has the type already comes back itself, memory-mapped where it was.
+    What has the type already comes back itself, in its file where it was.
 
     inputs: (n, ...) in the network's own layout. Raises BadInputError on another shape or type, NaN or infinity.
     """
@@ -91,17 +93,16 @@ def check_inputs(inputs: npt.NDArray[Any], known: Facts, path: Path) -> npt.NDAr
             f"({shape}); bring x in the network's own input layout and type"
         )
     with np.errstate(over="ignore"):  # what overflows in the network's type is found below
-        converted = inputs if inputs.dtype == known.dtype else inputs.astype(known.dtype)
+        converted = inputs if inputs.dtype == known.dtype else np.asarray(inputs).astype(known.dtype)
     if converted.dtype.kind == "f":
         _check_finite(converted)
     return converted
 
 
-def _check_finite(inputs: npt.NDArray[Any]) -> None:
+def _check_finite(inputs: Inputs) -> None:
     """In chunks: a mask of all inputs would be a quarter of their size."""
-    rows = max(1, CHUNK_BYTES * len(inputs) // max(1, inputs.nbytes))
-    for start in range(0, len(inputs), rows):
-        chunk = inputs[start : start + rows]
+    for place in places(inputs):
+        start, chunk = place.start, inputs[place]
         bad = np.flatnonzero(~np.isfinite(chunk).all(axis=tuple(range(1, chunk.ndim))))
         if len(bad):
             raise BadInputError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekd.data.takes import Takes
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.session_options import (
     LEVELS,
@@ -36,10 +37,12 @@ __all__ = [
     "import_onnxruntime",
     "is_numbers",
     "lingers",
+    "longest",
     "native_errors",
     "open_session",
     "options_for",
     "read_options",
+    "takes",
     "within",
 ]
 
@@ -154,7 +157,7 @@ def first_line(err: BaseException) -> str:
 
 def _native(ort: Any, options: SessionOptions, profiling: Path | None, optimized: Path | None) -> Any:
     native = ort.SessionOptions()
-    native.log_severity_level = 3
+    native.log_severity_level = 4  # what fails raises, with the same words: the log would only say it twice
     native.intra_op_num_threads = options.threads
     native.inter_op_num_threads = options.inter_op_threads
     native.execution_mode = getattr(ort.ExecutionMode, MODES[options.execution_mode])
@@ -243,6 +246,29 @@ def _metadata(session: "onnxruntime.InferenceSession", path: Path) -> dict[str, 
     if not isinstance(metadata, dict):
         raise BadInputError(f"model {path}: its '{METADATA_KEY}' metadata is no JSON object; export it again")
     return metadata
+
+
+def longest(known: Facts) -> tuple[int | None, ...]:
+    """The shape of the input; of texts, whose length is open, with the most tokens that the network was trained on."""
+    said = known.metadata.get("preprocessing")
+    text = said.get("text") if isinstance(said, Mapping) else None
+    if len(known.shape) != 2 or known.shape[1] is not None or not isinstance(text, Mapping):
+        return known.shape
+    return known.shape[0], int(text["max_tokens"])
+
+
+def takes(known: Facts, path: Path) -> Takes:
+    """What a reader of data has to know of the network, from its file."""
+    said, classes = known.metadata.get("preprocessing"), known.metadata.get("classes")
+    return Takes(
+        shape=known.shape,
+        dtype=known.dtype,
+        classes=tuple(classes) if classes else None,
+        layout=known.metadata.get("input_layout"),
+        preprocessing=said if isinstance(said, Mapping) else {},
+        model=path,
+        several=known.metadata.get("task") == "multi-label",
+    )
 
 
 def is_numbers(kind: str) -> bool:

@@ -1,22 +1,29 @@
 """What a recipe says, as the stages take it: its data, teacher, method and settings."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgekd import compete, data, models, teacher_kinds
-from edgekd.data import Dataset
+from edgekd.data import Dataset, label_sets
+from edgekd.data.read_picture import Resize
+from edgekd.data.reading import Reading
 from edgekd.data.series_csv import Windows
 from edgekd.data.text import Columns
 from edgekd.data.text_source import TextSettings
 from edgekd.data.wav_folder import Clips
+from edgekd.decoded import Storage
 from edgekd.errors import BadInputError
 from edgekd.progress import Listener, silent
 from edgekd.quantize import Wanted
-from edgekd.recipe import Recipe
+from edgekd.recipe import Recipe, data_of
 from edgekd.recipe.audio import Audio
 from edgekd.recipe.distill import Distill
+from edgekd.recipe.schema import Data
 from edgekd.recipe.series import Series
 from edgekd.recipe.text import Text
 from edgekd.store import cache_home
@@ -39,13 +46,13 @@ def check_models(recipe: Recipe) -> None:
         teacher_kinds.check(recipe.teacher)
 
 
-def load_data(recipe: Recipe) -> Dataset:
+def load_data(recipe: Recipe, *, listener: Listener = silent) -> Dataset:
     """The recipe's data in four splits."""
     chosen = recipe.data
     return data.load(
         chosen.source,
         seed=recipe.seed,
-        resize=chosen.resize,
+        resize=_resize(chosen),
         channels=chosen.channels,
         classes=chosen.classes,
         validation_fraction=chosen.validation_fraction,
@@ -55,7 +62,30 @@ def load_data(recipe: Recipe) -> Dataset:
         series=None if chosen.series is None or not chosen.series.cuts else _windows(chosen.series),
         audio=None if chosen.audio is None else _clips(chosen.audio),
         text=None if chosen.text is None else _texts(chosen.text),
+        task=chosen.task,
+        label_separator=chosen.label_separator,
+        storage=Storage(mode=chosen.storage, folder=cache_folder(recipe) / "decoded", listener=listener),
     )
+
+
+def reading(source: Path, overrides: tuple[str, ...]) -> Reading:
+    """How to read `source` for a network that is there already. overrides: `data.key=value`, as `--set` takes them."""
+    chosen = data_of(str(source), overrides)
+    return Reading(
+        classes=chosen.classes,
+        separator=chosen.label_separator or label_sets.SEPARATOR if chosen.task == "multi-label" else None,
+        resize=_resize(chosen),
+        series=None if chosen.series is None else _windows(chosen.series),
+        audio=None if chosen.audio is None else _clips(chosen.audio),
+        text=None if chosen.text is None else _texts(chosen.text),
+        given=tuple(override.partition("=")[0].strip() for override in overrides),
+    )
+
+
+def _resize(chosen: Data) -> Resize | None:
+    if chosen.resize is None:
+        return None
+    return Resize(*chosen.resize, filter=chosen.resize_filter, mode=chosen.resize_mode)
 
 
 def _texts(chosen: Text) -> TextSettings:
@@ -109,8 +139,8 @@ def check_kind(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse networks that are not for the data's kind, or need longer windows. Raises BadInputError."""
     length = dataset.input_shape[0] if dataset.kind == "series" else None
     models.check_kind(recipe.student.model, kind=dataset.kind, length=length)
-    if recipe.teacher is not None and recipe.teacher.kind == "network" and recipe.teacher.model is not None:
-        models.check_kind(recipe.teacher.model, kind=dataset.kind, length=length)
+    if recipe.teacher is not None:
+        teacher_kinds.check_kind(recipe.teacher, kind=dataset.kind, length=length)
 
 
 def check_labels(recipe: Recipe, dataset: Dataset) -> None:
@@ -141,15 +171,54 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
     class_weights(recipe, dataset)
 
 
+def check_task(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse what a multi-label task has no form of. Raises BadInputError."""
+    from edgekd.core.methods import BINARY, check_multi_label
+
+    if not dataset.multi_label:
+        return
+    chosen = recipe.distill
+    try:
+        check_multi_label(chosen.method)
+    except BadInputError as err:
+        raise BadInputError(f"distill.method: {err}") from err
+    told = f"{recipe.data.source} is multi-label"
+    if recipe.data.balance != "none":
+        raise BadInputError(
+            f"data.balance = '{recipe.data.balance}', and {told}: samples of several classes cannot be drawn equally "
+            "often for each; remove it, and set distill.class_weights = 'balanced'"
+        )
+    if chosen.label_smoothing:
+        raise BadInputError(
+            f"distill.label_smoothing spreads one class over all, and {told}; remove it (methods: {', '.join(BINARY)})"
+        )
+    if chosen.teacher_cache == "top-k":
+        raise BadInputError(
+            f"distill.teacher_cache = 'top-k' drops small logits, and {told}: every logit is a decision; take 'fp16'"
+        )
+
+
+def predicted(predictions: Sequence[Any], dataset: Dataset) -> npt.NDArray[Any]:
+    """What a teacher said of the test samples, as files are compared with it: (n,) classes, or (n, K) bool, sets."""
+    if not dataset.multi_label:
+        return np.array(predictions)
+    sets = np.zeros((len(predictions), len(dataset.classes)), dtype=np.bool_)
+    for row, numbers in enumerate(predictions):
+        sets[row, list(numbers)] = True
+    return sets
+
+
 def class_weights(recipe: Recipe, dataset: Dataset) -> tuple[float, ...] | None:
     """The weight of each class in the label term; None: all 1. Raises BadInputError where there are too many or few."""
     import torch
 
-    from edgekd.core.balance import inverse_frequencies
+    from edgekd.core.balance import inverse_frequencies, negatives_per_positive
 
     chosen = recipe.distill.class_weights
     if chosen == "none":
         return None
+    if chosen == "balanced" and dataset.multi_label:
+        return negatives_per_positive(torch.from_numpy(dataset.train.labels))
     if chosen == "balanced":
         return inverse_frequencies(torch.from_numpy(dataset.train.labels), len(dataset.classes))
     if len(chosen) != len(dataset.classes):
@@ -184,20 +253,24 @@ def rho(recipe: Recipe, *, classes: int) -> float:
     return auto_rho(classes, normalised_entropy=chosen.rho_entropy) if chosen.rho == "auto" else float(chosen.rho)
 
 
-def method(recipe: Recipe, *, classes: int) -> "Method":
-    """The recipe's objective: the knobs that it sets, over the method's own defaults."""
+def method(recipe: Recipe, *, classes: int, multi_label: bool = False) -> "Method":
+    """The recipe's objective: the knobs that it sets, over the method's own defaults.
+
+    multi_label: each class is then a softmax of two, itself and 0, whatever `classes` is.
+    """
     from edgekd.core import methods
     from edgekd.distill import Method
 
     chosen = recipe.distill
-    own = methods.defaults(chosen.method)
+    own = methods.defaults(chosen.method, multi_label=multi_label)
+    classes = 2 if multi_label else classes
     given = {name: getattr(chosen, KEY_OF_KNOB.get(name, name), None) for name in own}
     knobs: dict[str, float] = own | {name: value for name, value in given.items() if value is not None}
-    if "rho" in own:
+    if "rho" in own or (multi_label and chosen.method == "cist"):
         knobs["rho"] = rho(recipe, classes=classes)
     if chosen.method == "entropy":
         knobs |= _entropy_target(chosen, classes=classes)
-    return Method(name=chosen.method, knobs=knobs)
+    return Method(name=chosen.method, knobs=knobs, multi_label=multi_label)
 
 
 KEY_OF_KNOB = {"warmup_epochs": "kd_warmup_epochs"}
@@ -210,7 +283,7 @@ def _entropy_target(chosen: Distill, *, classes: int) -> dict[str, float]:
     nats = chosen.entropy * math.log(classes) if chosen.entropy_nats is None else chosen.entropy_nats
     if nats >= math.log(classes):
         raise BadInputError(
-            f"distill.entropy_nats is {nats}; {classes} classes have at most ln {classes} = {math.log(classes):.3f} "
+            f"distill.entropy_nats is {nats:g}; {classes} classes have at most ln {classes} = {math.log(classes):.3f} "
             "nats, expected less"
         )
     return {"target_nats": nats}

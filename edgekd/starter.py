@@ -8,11 +8,12 @@ from pathlib import Path
 from edgekd import data, starter_audio, starter_series, starter_text
 from edgekd.data import Dataset
 from edgekd.data.manifest import is_manifest
+from edgekd.data.read_picture import Resize
 from edgekd.data.series_guess import guess_windows
 from edgekd.errors import BadInputError
 
 SMALL = 2_000
-"""Below so many training images a longer training is still short, and needed."""
+"""Below so many training samples a longer training is still short, and needed."""
 
 
 def starter_recipe(
@@ -32,7 +33,7 @@ def starter_recipe(
         BadInputError: the data cannot be used as it is; the message says what to change.
     """
     calibration = 500
-    load = partial(data.load, source, resize=resize, classes=classes)
+    load = partial(data.load, source, resize=None if resize is None else Resize(*resize), classes=classes)
     if starter_text.is_text_source(source):
         load = partial(load, text=starter_text.UNCUT)
     windows = None
@@ -48,7 +49,7 @@ def starter_recipe(
     if available < 5 * calibration:
         calibration = max(len(dataset.classes), available // 8)
         dataset = load(calibration_samples=calibration)
-    if teacher is None and (dataset.train.labels < 0).all():
+    if teacher is None and not dataset.train.labelled.any():
         raise BadInputError(
             f"{source}: no training sample has a label, so only a teacher can say what to learn; name its "
             "file: --teacher"
@@ -97,12 +98,15 @@ def _text(
         resize_line += f"classes = [{', '.join(map(_quoted, classes))}] # in the order of the teacher's outputs\n"
     bare = {name: count for name, count in dataset.unlabelled().items() if count}
     unlabelled = f"\n# Without a label: {bare}" if bare else ""
-    if dataset.test.known_labels is None:
+    if dataset.multi_label:
+        quality = """min_micro_f1 = 0.50 # of the label sets, at a probability of 1/2; raise it to what you need
+max_micro_f1_drop = 0.03 # against the fp32 file, on the same test samples"""
+    elif dataset.test.known_labels is None:
         quality = "min_agreement = 0.80 # of the student and the teacher: there are no labels to measure accuracy with"
     else:
         least = chance + (1 - chance) * 0.25
         quality = f"""min_top1 = {least:.2f} # well above chance ({chance:.2f}); raise it to what you need
-max_top1_drop = 0.03 # against the fp32 file, on the same test images"""
+max_top1_drop = 0.03 # against the fp32 file, on the same test samples"""
     epochs = 60 if len(dataset.train) < SMALL else 30
     # A padding of an eighth of the picture is the field's 4 pixels at 32.
     padding = max(1, min(height, width) // 8)

@@ -8,6 +8,7 @@ import numpy as np
 from edgekd.data import BUILTIN, Dataset
 from edgekd.data import text_source as source_of_texts
 from edgekd.data.text_source import TextSettings
+from edgekd.rows import chunks
 
 SMALL = 2_000
 """Below so many training texts a longer training is still short, and needed."""
@@ -49,7 +50,7 @@ def text_recipe(
     dataset: loaded with UNCUT. name: of the run; file: of the recipe; source, target: quoted for TOML. classes: a line
     of [data], or nothing. teacher: the kind of a teacher's file, and where it lies, quoted.
     """
-    lengths = (dataset.train.inputs != 0).sum(axis=1)
+    lengths = np.concatenate([(chunk != 0).sum(axis=1) for chunk in chunks(dataset.train.inputs)])
     max_tokens = int(np.ceil(np.percentile(lengths, 90) / 16)) * 16
     learn, section = UNTAUGHT.format(file=file), NO_TEACHER
     dropout = "0.1 # training-time augmentation"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgekd import network, pixels, teacher_logits
 from edgekd.core.augment import Viewed, draw
-from edgekd.core.forward import Targets, Teacher, laid_out, predict
+from edgekd.core.forward import BATCH, Targets, Teacher, laid_out
 from edgekd.core.optimizer import Settings
 from edgekd.core.parallel import ALONE, Ranks
 from edgekd.core.source import Source
@@ -24,22 +24,25 @@ from edgekd.errors import BadInputError, EdgekdError
 from edgekd.models.count import count_parameters
 from edgekd.network import Card, Network
 from edgekd.progress import Listener, silent
+from edgekd.rows import Rows, places
 from edgekd.teachers import OpenTeacher
-from edgekd.teachers.order import reordered
+from edgekd.teachers.order import chance_map, reordered, reordered_sets
 
 TRAIN_SAMPLES = 2_000
-"""Training images on which the teacher is checked: enough to tell it from chance."""
+"""Training samples on which the teacher is checked: enough to tell it from chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherFacts:
     """What the teacher is worth, measured before training.
 
-    train_top1 (on up to 2,000 training images), validation_top1, test_top1: fractions, None where there are no labels
-    to measure with. test_predictions: (n,) class
-    numbers. parameters, macs: None where the teacher does not show them. outputs: what it emits, of probabilities the
-    log is taken. class_order: `by name`, or `assumed` where nothing says what its outputs mean. preprocessing:
-    what a pretrained teacher's own files declare, in words.
+    train_top1 (on up to 2,000 training samples), validation_top1, test_top1: fractions, None where there are no labels
+    to measure with; of a multi-label task they are None, and train_map, … are the mean average precisions,
+    test_micro_f1 the micro F1 at a probability of 1/2. test_predictions: (n,) class numbers, or sets of them.
+    parameters, macs: None where the teacher does not show them. outputs: what it emits, of probabilities the log is
+    taken, or the log odds. class_order: `by name`, or `assumed` where nothing says what its outputs mean.
+    preprocessing: what a pretrained teacher's own files declare, in words. runs_on: what answers, where that is not
+    the device of the training.
     """
 
     model: str
@@ -49,11 +52,16 @@ class TeacherFacts:
     train_top1: float | None
     validation_top1: float | None
     test_top1: float | None
-    test_predictions: tuple[int, ...]
+    test_predictions: tuple[int, ...] | tuple[tuple[int, ...], ...]
     kind: str = "network"
     outputs: str = "logits"
     class_order: str = "by name"
     preprocessing: str | None = None
+    runs_on: str | None = None
+    train_map: float | None = None
+    validation_map: float | None = None
+    test_map: float | None = None
+    test_micro_f1: float | None = None
 
 
 def load_teacher(
@@ -106,7 +114,7 @@ def measure_teacher(
             or returns NaN.
     """
     answer = _answerer(teacher, data, device)
-    known = np.flatnonzero(data.train.labels >= 0)
+    known = np.flatnonzero(data.train.labelled)
     train = pixels.spread(data.train.take(known) if len(known) else data.train, TRAIN_SAMPLES)
     parts = {"train": train, "test": data.test, "validation": data.validation}
     logits = {name: answer(part) for name, part in parts.items()}
@@ -114,6 +122,8 @@ def measure_teacher(
         raise BadInputError(
             f"teacher '{model}' returns NaN or infinity on this data; check its weights and its mean and std"
         )
+    if data.multi_label:
+        return _of_label_sets(teacher, data, logits, parts, model=model, sha256=sha256)
     top1 = {name: pixels.top1(logits[name], part) for name, part in parts.items()}
     for name in ("train", "validation", "test"):  # the first that has labels
         share, labels = top1[name], parts[name].known_labels
@@ -129,6 +139,51 @@ def measure_teacher(
         test_predictions=tuple(logits["test"].argmax(dim=-1).tolist()),
         **_described(teacher, data),
     )
+
+
+def _of_label_sets(
+    teacher: Network | OpenTeacher,
+    data: Dataset,
+    logits: dict[str, Tensor],
+    parts: dict[str, Samples],
+    *,
+    model: str,
+    sha256: str,
+) -> TeacherFacts:
+    """The facts of a multi-label teacher. Raises BadInputError where it is at chance."""
+    found = {name: pixels.set_scores(logits[name], part) for name, part in parts.items()}
+    for name in ("train", "validation", "test"):  # the first that has labels
+        value = found[name][0]
+        if value is not None:
+            labels = parts[name].labels
+            chance = chance_map(logits[name].numpy(), labels)
+            if value <= chance:
+                samples = "training" if name == "train" else name
+                hint = reordered_sets(logits[name].numpy(), labels, data.classes)
+                advice = "" if hint is None else f" Its outputs fit the labels in the order {_listed(hint)}"
+                raise BadInputError(
+                    f"teacher '{model}' has a mean average precision of {value:.1%} on the {samples} samples, and the "
+                    f"same answers given to other samples reach {chance:.1%}: chance; are the labels permuted, or was "
+                    f"it trained with another mean and std?{advice}"
+                )
+            break
+    return TeacherFacts(
+        model=model,
+        sha256=sha256,
+        train_top1=None,
+        validation_top1=None,
+        test_top1=None,
+        test_predictions=pixels.decided(logits["test"], multi_label=True),
+        train_map=found["train"][0],
+        validation_map=found["validation"][0],
+        test_map=found["test"][0],
+        test_micro_f1=found["test"][1],
+        **_described(teacher, data),
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{json.dumps(names, ensure_ascii=False)}: name its classes so"
 
 
 def _refuse_chance(
@@ -153,7 +208,7 @@ def _refuse_chance(
 def _described(teacher: Network | OpenTeacher, data: Dataset) -> dict[str, Any]:
     """What is known of the teacher itself."""
     if isinstance(teacher, OpenTeacher):
-        names = ("parameters", "macs", "kind", "outputs", "class_order", "preprocessing")
+        names = ("parameters", "macs", "kind", "outputs", "class_order", "preprocessing", "runs_on")
         return {name: getattr(teacher, name) for name in names}
     macs = network.macs(teacher, data.train.inputs[:1], kind=data.kind)
     return {"parameters": count_parameters(teacher), "macs": macs}
@@ -162,10 +217,19 @@ def _described(teacher: Network | OpenTeacher, data: Dataset) -> dict[str, Any]:
 def _answerer(teacher: Network | OpenTeacher, data: Dataset, device: torch.device) -> Callable[[Samples], Tensor]:
     """A function from samples to the teacher's logits (n, K) float32 on the CPU."""
     if isinstance(teacher, OpenTeacher):
-        predict_all = teacher.predict
-        return lambda samples: torch.from_numpy(predict_all(samples.inputs, samples.ids))
+        opened = teacher
+        return lambda samples: torch.from_numpy(_ask(opened, samples))
     net = teacher.to(device)
-    return lambda samples: predict(net, pixels.to_tensor(samples.inputs, device, kind=data.kind))
+    return lambda samples: pixels.predict(net, samples.inputs, device, kind=data.kind)
+
+
+def _ask(teacher: OpenTeacher, samples: Samples) -> npt.NDArray[np.float32]:
+    """Logits (n, K) of samples as they are in the source; of those in a file, some at a time."""
+    if not isinstance(samples.inputs, Rows):
+        return teacher.predict(samples.inputs, samples.ids)
+    ids = samples.ids
+    parts = places(samples.inputs, multiple=BATCH)
+    return np.concatenate([teacher.predict(samples.inputs[p], None if ids is None else ids[p]) for p in parts])
 
 
 def _hint(logits: Tensor, labels: npt.NDArray[np.int64], classes: tuple[str, ...]) -> str:
@@ -241,10 +305,10 @@ def answering(
     ranks: Ranks = ALONE,
     listener: Listener = silent,
 ) -> Iterator[Targets]:
-    """The teacher's logits for the pictures that `settings` trains on, while inside.
+    """The teacher's logits for the samples that `settings` trains on, while inside.
 
     load: gives the teacher; not called where a cache has all of its answers. With a cache, what is missing in it is
-    computed first, by one process a host, every view of every picture. samples: the training split, for a teacher that
+    computed first, by one process a host, every view of every sample. samples: the training split, for a teacher that
     answers for samples as they are in the source: it is asked once about each, before the first step.
 
     Raises:
@@ -310,8 +374,7 @@ class _OfSamples:
 
     def __call__(self, view: int, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Logits (stop - start, K) of these samples."""
-        ids = None if self.samples.ids is None else self.samples.ids[start:stop]
-        return self.teacher.predict(self.samples.inputs[start:stop], ids)
+        return _ask(self.teacher, self.samples.take(np.arange(start, stop, dtype=np.int64)))
 
 
 def _live(net: Network | OpenTeacher, source: Source, settings: Settings) -> Teacher | Asked:

@@ -37,6 +37,21 @@ def check(teacher: TeacherKeys) -> None:
         CHECKS[one.kind](one)
 
 
+def check_kind(teacher: Teacher, *, kind: str, length: int | None) -> None:
+    """Refuse a teacher, or a member of an ensemble, that is not for the data's kind. length: of windows of series.
+
+    Raises:
+        BadInputError: it names what fits.
+    """
+    from edgekd.teachers import hub
+
+    for one in _each(teacher):
+        if one.kind == "network":
+            models.check_kind(str(one.model), kind=kind, length=length)
+        elif one.kind in hub.KINDS:
+            hub.check_kind(one.kind, kind)
+
+
 def identity(teacher: Teacher) -> str:
     """SHA-256 over all that decides what the teacher answers; neither opens it nor asks it."""
     return key_of([[_described(one), IDENTITIES[one.kind](one)] for one in (teacher, *(teacher.members or ()))])
@@ -123,10 +138,11 @@ def _complete(teacher: TeacherKeys, opened: Opened, dataset: Dataset) -> OpenTea
         opened,
         kind=teacher.kind,
         data_classes=dataset.classes,
-        probe=probe.inputs,
+        probe=np.asarray(probe.inputs),
         ids=probe.ids,
         outputs="logits" if teacher.kind == "ensemble" else teacher.outputs,
         classes=teacher.classes,
+        multi_label=dataset.multi_label,
     )
 
 
@@ -210,8 +226,8 @@ def _torch(teacher: TeacherKeys, dataset: Dataset, device: "torch.device", liste
         sample_shape=dataset.input_shape,
         device=device,
         scaling=_scaling(teacher),
-        layout=teacher.layout or "nchw",
-        dtype=teacher.dtype or "float32",
+        layout=teacher.layout,
+        dtype=teacher.dtype,
         trust=bool(teacher.trust),
     )
 
@@ -296,13 +312,11 @@ def _pretrained_identity(teacher: TeacherKeys) -> list[Any]:
 def _pretrained(teacher: TeacherKeys, dataset: Dataset, device: "torch.device", listener: Listener) -> Opened:
     from edgekd.teachers.pretrained import open_timm, open_transformers
 
-    return (open_timm if teacher.kind == "timm" else open_transformers)(
-        _folder(teacher),
-        name=teacher.model or Path(str(teacher.path)).name,
-        data_kind=dataset.kind,
-        sample_shape=dataset.input_shape,
-        device=device,
-    )
+    folder, name = _folder(teacher), teacher.model or Path(str(teacher.path)).name
+    kind, shape = dataset.kind, dataset.input_shape
+    if teacher.kind == "timm":
+        return open_timm(folder, name=name, data_kind=kind, sample_shape=shape, device=device)
+    return open_transformers(folder, name=name, data_kind=kind, sample_shape=shape, device=device, facts=dataset.front)
 
 
 def _ensemble(teacher: TeacherKeys, dataset: Dataset, device: "torch.device", listener: Listener) -> Opened:
@@ -310,7 +324,7 @@ def _ensemble(teacher: TeacherKeys, dataset: Dataset, device: "torch.device", li
 
     assert isinstance(teacher, Teacher) and teacher.members
     opened = [(_member(one, dataset, device, listener), one.weight) for one in teacher.members]
-    return join(opened, combine=teacher.combine, classes=dataset.classes)
+    return join(opened, combine=teacher.combine, classes=dataset.classes, multi_label=dataset.multi_label)
 
 
 def _member(one: Member, dataset: Dataset, device: "torch.device", listener: Listener) -> OpenTeacher:

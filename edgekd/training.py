@@ -39,7 +39,7 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
             student=recipe.student.model,
             options=recipe.student.options,
             method=replace(
-                settings.method(recipe, classes=len(dataset.classes)),
+                settings.method(recipe, classes=len(dataset.classes), multi_label=dataset.multi_label),
                 class_weights=settings.class_weights(recipe, dataset),
             ),
             settings=train,
@@ -49,9 +49,15 @@ def student(recipe: Recipe, dataset: Dataset, *, folder: Path, key: str, ranks: 
             label_smoothing=chosen.label_smoothing,
             early_stop_epochs=chosen.early_stop_epochs,
             ranks=ranks,
-            facts={"recipe_hash": key, "seed": train.seed, "edgekd": __version__},
+            facts=_facts(dataset, key, seed=train.seed),
             listener=listener,
         )
+
+
+def _facts(dataset: Dataset, key: str, *, seed: int) -> dict[str, str | int | float]:
+    """What the student's card says of its training; of exclusive classes no task, as before there was another."""
+    facts: dict[str, str | int | float] = {"recipe_hash": key, "seed": seed, "edgekd": __version__}
+    return facts | {"task": dataset.task} if dataset.multi_label else facts
 
 
 def quantized(
@@ -98,7 +104,8 @@ def quantized(
             listener=listener,
         )
     layout = recipe.export.input_layout
-    metadata = describe(network, classes=card.classes, input_layout=layout, recipe_hash=key)
+    task = {"task": dataset.task} if dataset.multi_label else {}
+    metadata = describe(network, classes=card.classes, input_layout=layout, recipe_hash=key, **task)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = qat.export_qdq(
         tuned.network, path, dataset.test, opset=recipe.export.opset, input_layout=layout, metadata=metadata

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from edgekd import alone, budget, compete, environment, gate, prepare, result, session, targets, versus
 from edgekd.baseline.unpaired import NORMALISED_FLOOR, OTHER_MACHINE_FLOOR
+from edgekd.data.reading import Reading
 from edgekd.environment import Environment
 from edgekd.errors import BadInputError
 from edgekd.instructions import Instructions, count
@@ -32,13 +33,14 @@ UNSTEADY = ("powersave", "fractional quota")
 class How:
     """How to measure.
 
-    source: data as `edgekd validate` takes it, None for random numbers. shapes: input name -> shape, batch included.
-    max_seconds: when the verdict is INCONCLUSIVE; min_seconds: measured even where it is clear before. timeout_seconds:
-    for one inference. isolate: a process a file. session: a session.json, whose options hold instead of the target's
-    own, as `edgekd tune` writes it.
+    source: data as `edgekd validate` takes it, None for random numbers; read as `reading` says. shapes: input name ->
+    shape, batch included. max_seconds: when the verdict is INCONCLUSIVE; min_seconds: measured even where it is clear
+    before. timeout_seconds: for one inference. isolate: a process a file. session: a session.json, whose options hold
+    instead of the target's own, as `edgekd tune` writes it.
     """
 
     source: Path | None = None
+    reading: Reading | None = None
     batch_size: int = 1
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     max_seconds: float = 60.0
@@ -73,8 +75,9 @@ def compare_times(
             seed=how.seed,
             listener=listener,
         )
-    raw = timed.raw() | _scored(case, limits, listener)
-    conditions = case.timing(timed, warnings)
+    scored, on = _scored(case, limits, listener)
+    raw = timed.raw() | scored
+    conditions = case.timing(timed, warnings) | on
     return case.document("compare", "time", base=base, limits=limits, raw=raw, conditions=conditions)
 
 
@@ -143,10 +146,10 @@ def compare_instructions(
     case = _Case.of({"new": new, "base": base}, target, how)
     works = _constant(case)
     counts = _counts(case, listener)
-    raw = {name: asdict(found) for name, found in counts.items()} | works | _scored(case, limits, listener)
-    return case.document(
-        "compare", "instructions", base=base, limits=limits, raw=raw, conditions=case.counting(counts["new"])
-    )
+    scored, on = _scored(case, limits, listener)
+    raw = {name: asdict(found) for name, found in counts.items()} | works | scored
+    conditions = case.counting(counts["new"]) | on
+    return case.document("compare", "instructions", base=base, limits=limits, raw=raw, conditions=conditions)
 
 
 def count_file(
@@ -185,7 +188,9 @@ class _Case:
         contestants, origin = {}, ""
         for name, path in paths.items():
             shapes = {key: shape for key, shape in how.shapes.items() if key in names[name]}
-            feeds, origin = feeds_for(path, source=how.source, batch_size=how.batch_size, shapes=shapes)
+            feeds, origin = feeds_for(
+                path, source=how.source, reading=how.reading, batch_size=how.batch_size, shapes=shapes
+            )
             contestants[name] = Contestant(path=path, options=options, feeds=feeds)
         _same_work(list(contestants.values()))
         return cls(how=how, profile=profile, machine=machine, options=options, contestants=contestants, origin=origin)
@@ -317,23 +322,24 @@ def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:
     return there * 1e6 / statistics.median(ns for cycle in cycles for ns in cycle.base)
 
 
-def _scored(case: _Case, limits: Mapping[str, float], listener: Listener) -> dict[str, Any]:
-    """The accuracy of the new file beside the base's on all samples, where a limit asks for it."""
+def _scored(case: _Case, limits: Mapping[str, float], listener: Listener) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The accuracy of the new file beside the base's, where a limit asks for it; and on which samples."""
     wanted = [name for name in limits if versus.is_accuracy(name)]
     if not wanted:
-        return {}
+        return {}, {}
     if case.how.source is None:
         raise BadInputError(f"limit {wanted[0]} needs samples; say where they are: --data")
     paths = {name: case.contestants[name].path for name in ("base", "new")}
     known = prepare.model_facts(paths["base"], case.options)
-    found = prepare.load_data(case.how.source, known).test
+    data = prepare.load_data(paths["base"], case.how.source, known, reading=case.how.reading, train_limit=0)
+    found = data.test
     gate.check_classes(limits, found.classes)
     samples = compete.Samples(inputs=found.inputs, labels=found.labels, classes=found.classes)
     scores = compete.score(paths, found.inputs, samples, case.options, isa=case.machine.isa, listener=listener)
     new = scores["new"]
     if isinstance(new, str):
         raise BadInputError(f"model {paths['new']}: {new}")
-    return {"accuracy": asdict(new)}
+    return {"accuracy": asdict(new)}, {"evaluated": data.evaluated(case.how.source)}
 
 
 def _counts(case: _Case, listener: Listener) -> dict[str, Instructions]:

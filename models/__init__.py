@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgekd.errors import BadInputError, nearest
+from edgekd.models.scale import SCALES, Scale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,10 +34,15 @@ class ModelInfo:
     kinds: tuple[str, ...] = ("image", "audio")
     shortest: int = 1
 
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The options that make it smaller or larger: its width, then its depth where it has one."""
+        return SCALES.get(self.name, ())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """A network's size for one input: trainable parameters and multiply-accumulates of one image."""
+    """A network's size for one input: trainable parameters and multiply-accumulates of one sample."""
 
     name: str
     parameters: int
@@ -57,6 +63,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_CRD,
         note=f"{_CIFAR_NOTE}; the count is derived by hand from the layer shapes (papers round it to 0.08 M)",
+        options=("width", "blocks"),
     ),
     "resnet20": ModelInfo(
         name="resnet20",
@@ -65,6 +72,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_CRD,
         note=_CIFAR_NOTE,
+        options=("width", "blocks"),
     ),
     "resnet56": ModelInfo(
         name="resnet56",
@@ -73,6 +81,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_CRD,
         note=_CIFAR_NOTE,
+        options=("width", "blocks"),
     ),
     "resnet8x4": ModelInfo(
         name="resnet8x4",
@@ -81,6 +90,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_CRD,
         note=f"stem 32, stages 64, 128, 256; {_CIFAR_NOTE}",
+        options=("width", "blocks"),
     ),
     "resnet32x4": ModelInfo(
         name="resnet32x4",
@@ -89,6 +99,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_CRD,
         note=f"stem 32, stages 64, 128, 256; {_CIFAR_NOTE}",
+        options=("width", "blocks"),
     ),
     "wrn_16_1": ModelInfo(
         name="wrn_16_1",
@@ -97,6 +108,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_WRN,
         note="the count is derived by hand from the layer shapes (papers round it to 0.2 M); no dropout",
+        options=("width", "blocks"),
     ),
     "wrn_16_2": ModelInfo(
         name="wrn_16_2",
@@ -105,6 +117,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_WRN,
         note="no dropout",
+        options=("width", "blocks"),
     ),
     "wrn_40_2": ModelInfo(
         name="wrn_40_2",
@@ -113,6 +126,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting=_CIFAR,
         source=_WRN,
         note="no dropout",
+        options=("width", "blocks"),
     ),
     "mobilenet_v2": ModelInfo(
         name="mobilenet_v2",
@@ -130,6 +144,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting="K=10, 3 channels, batch-norm statistics counted",
         source=_TINY,
         note="biased convolutions, bare 1x1 shortcuts; strided layers pad both sides, Keras pads one",
+        options=("width", "blocks"),
     ),
     "ds_cnn": ModelInfo(
         name="ds_cnn",
@@ -138,7 +153,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting="K=12, 1 channel, batch-norm statistics counted",
         source=_TINY,
         note="average pooling over the whole map for any input size; no dropout; options.width scales it",
-        options=("width",),
+        options=("width", "blocks"),
     ),
     "resnet_1d": ModelInfo(
         name="resnet_1d",
@@ -158,7 +173,7 @@ MODELS: dict[str, ModelInfo] = {
         published_setting="K=12, 1 channel, width 1.0",
         source="Zhang et al. 2017, arxiv.org/abs/1711.07128, size S, kernels in time alone",
         note="the count is derived by hand from the layer shapes; for sensor readings; options.width scales it",
-        options=("width",),
+        options=("width", "blocks"),
         kinds=("series",),
         shortest=13,
     ),
@@ -271,11 +286,18 @@ def check_kind(name: str, *, kind: str, length: int | None = None) -> None:
     if is_own(name):
         return
     info = MODELS[name]
-    fitting = [other.name for other in MODELS.values() if kind in other.kinds and other.shortest <= (length or 1)]
+    others = [other for other in MODELS.values() if kind in other.kinds]
+    fitting = [other.name for other in others if other.shortest <= (length or 1)]
     if kind not in info.kinds:
+        longer = ", ".join(
+            f"{other.name} (from {other.shortest} readings on; the data has {length})" for other in others
+        )
+        pixels = (
+            " (numbers with a point are taken for readings; images are raw uint8 pixels)" if kind == "series" else ""
+        )
         raise BadInputError(
-            f"model '{name}' takes data of kind {' or '.join(info.kinds)}, and the data is of kind {kind}; expected "
-            f"one of: {', '.join(fitting) or 'none is listed'} (or your own network as path/to/file.py:callable)"
+            f"model '{name}' takes data of kind {' or '.join(info.kinds)}, and the data is of kind {kind}{pixels}; "
+            f"expected one of: {', '.join(fitting) or longer} (or your own network as path/to/file.py:callable)"
         )
     if length is not None and length < info.shortest:
         raise BadInputError(

@@ -15,11 +15,11 @@ from edgekd.models.text import TextCnn, TextMean, TextTransformer
 from edgekd.models.wrn import WideResNet
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "resnet8": partial(cifar_resnet, depth=8, widened=False),
-    "resnet20": partial(cifar_resnet, depth=20, widened=False),
-    "resnet56": partial(cifar_resnet, depth=56, widened=False),
-    "resnet8x4": partial(cifar_resnet, depth=8, widened=True),
-    "resnet32x4": partial(cifar_resnet, depth=32, widened=True),
+    "resnet8": partial(cifar_resnet, name="resnet8", depth=8, wide=False),
+    "resnet20": partial(cifar_resnet, name="resnet20", depth=20, wide=False),
+    "resnet56": partial(cifar_resnet, name="resnet56", depth=56, wide=False),
+    "resnet8x4": partial(cifar_resnet, name="resnet8x4", depth=8, wide=True),
+    "resnet32x4": partial(cifar_resnet, name="resnet32x4", depth=32, wide=True),
     "wrn_16_1": partial(WideResNet, depth=16, factor=1),
     "wrn_16_2": partial(WideResNet, depth=16, factor=2),
     "wrn_40_2": partial(WideResNet, depth=40, factor=2),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.models.resnet import initialise, pooled
+from edgekd.models.scale import repeated
 
 WIDTH = 64
 BLOCKS = 4
@@ -26,13 +27,14 @@ def separable(width: int) -> list[nn.Module]:
 class DsCnn(nn.Module):
     """A 10x4 convolution of stride 2, four depthwise-separable blocks, average pooling, a linear layer."""
 
-    def __init__(self, *, num_classes: int, in_channels: int, width: float = 1.0) -> None:
+    def __init__(self, *, num_classes: int, in_channels: int, width: float = 1.0, blocks: int = BLOCKS) -> None:
         """Build the network; the reference's dropout is left out.
 
         Args:
             num_classes: K, the number of logits.
             in_channels: channels of the input: 1 for the 49x10 MFCC map of the benchmark.
             width: factor of the 64 channels.
+            blocks: depthwise-separable ones.
 
         Source: Banbury et al. 2021, "MLPerf Tiny Benchmark"; Zhang et al. 2017, "Hello Edge".
         """
@@ -47,8 +49,8 @@ class DsCnn(nn.Module):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         ]
-        blocks = [layer for _ in range(BLOCKS) for layer in separable(channels)]
-        self.features = nn.Sequential(*stem, *blocks)
+        layers = [layer for _ in range(repeated(blocks, model="ds_cnn")) for layer in separable(channels)]
+        self.features = nn.Sequential(*stem, *layers)
         self.head = nn.Linear(channels, num_classes)
         initialise(self)
 

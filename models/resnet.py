@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekd.models.scale import repeated, widened
+
 
 def initialise(module: nn.Module) -> None:
     """Draw He (fan-out) weights for every convolution in place; normalisation starts at scale 1, shift 0.
@@ -114,37 +116,54 @@ class ResNet(nn.Module):
         return logits
 
 
-def cifar_resnet(*, depth: int, widened: bool, num_classes: int, in_channels: int) -> ResNet:
-    """Build resnet<depth>, or resnet<depth>x4 when widened.
+def cifar_resnet(
+    *,
+    name: str,
+    depth: int,
+    wide: bool,
+    num_classes: int,
+    in_channels: int,
+    width: float = 1.0,
+    blocks: int | None = None,
+) -> ResNet:
+    """Build resnet<depth>, or resnet<depth>x4 when wide.
 
     Args:
+        name: for messages.
         depth: 8, 20, 32, 56 ...: 6n + 2.
-        widened: stem 32 and stages 64, 128, 256 in place of stem 16 and stages 16, 32, 64.
+        wide: stem 32 and stages 64, 128, 256 in place of stem 16 and stages 16, 32, 64.
         num_classes: K, the number of logits.
         in_channels: channels of the input image.
+        width: factor of all channels, each a multiple of 8.
+        blocks: of each stage; None: what the depth says.
+
+    Raises:
+        BadInputError: a width or a number of blocks that cannot be.
     """
     return ResNet(
-        blocks=(depth - 2) // 6,
-        stem=32 if widened else 16,
-        widths=(64, 128, 256) if widened else (16, 32, 64),
+        blocks=(depth - 2) // 6 if blocks is None else repeated(blocks, model=name),
+        stem=widened(32 if wide else 16, width, model=name),
+        widths=[widened(channels, width, model=name) for channels in ((64, 128, 256) if wide else (16, 32, 64))],
         num_classes=num_classes,
         in_channels=in_channels,
     )
 
 
-def tiny_resnet8(*, num_classes: int, in_channels: int) -> ResNet:
+def tiny_resnet8(*, num_classes: int, in_channels: int, width: float = 1.0, blocks: int = 1) -> ResNet:
     """Build the MLPerf Tiny image-classification ResNet-8: biased convolutions, bare 1x1 shortcuts.
 
     Args:
         num_classes: K, the number of logits.
         in_channels: channels of the input image.
+        width: factor of all channels, each a multiple of 8.
+        blocks: of each stage.
 
     Source: Banbury et al. 2021, "MLPerf Tiny Benchmark".
     """
     return ResNet(
-        blocks=1,
-        stem=16,
-        widths=(16, 32, 64),
+        blocks=repeated(blocks, model="resnet8_tiny"),
+        stem=widened(16, width, model="resnet8_tiny"),
+        widths=[widened(channels, width, model="resnet8_tiny") for channels in (16, 32, 64)],
         num_classes=num_classes,
         in_channels=in_channels,
         bias=True,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekd.models.resnet import initialise, pooled
+from edgekd.models.scale import repeated
 
 
 def scaled(width: int, factor: float) -> int:
@@ -80,20 +81,21 @@ class ResNet1d(nn.Module):
 class DsCnn1d(nn.Module):
     """A convolution of kernel 10 and stride 2, four depthwise-separable blocks, average pooling, a linear layer."""
 
-    def __init__(self, *, num_classes: int, in_channels: int, width: float = 1.0) -> None:
+    def __init__(self, *, num_classes: int, in_channels: int, width: float = 1.0, blocks: int = 4) -> None:
         """Build the network: the DS-CNN of keyword spotting with its kernels' extent in time alone.
 
         Args:
             num_classes: K, the number of logits.
             in_channels: channels of the series.
             width: factor of the 64 channels.
+            blocks: depthwise-separable ones.
 
         Source: Zhang et al. 2017, "Hello Edge: Keyword Spotting on Microcontrollers", arxiv.org/abs/1711.07128, size S.
         """
         super().__init__()
         channels = scaled(64, width)
         layers = [*along_time(in_channels, channels, 10, stride=2), nn.ReLU()]
-        for _ in range(4):
+        for _ in range(repeated(blocks, model="ds_cnn_1d")):
             layers += [*along_time(channels, channels, 3, groups=channels), nn.ReLU()]
             layers += [*along_time(channels, channels, 1), nn.ReLU()]
         self.features = nn.Sequential(*layers)

@@ -6,12 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekd.models.resnet import initialise, pooled
+from edgekd.models.scale import repeated, widened
 
 
 class WideBlock(nn.Module):
     """Normalise, ReLU, 3x3 convolution, twice, added to a shortcut.
 
-    Where the width changes, the shortcut is a 1x1 convolution of the activated input; otherwise it is the
+    Where the width or the size changes, the shortcut is a 1x1 convolution of the activated input; otherwise it is the
     untouched input.
     """
 
@@ -21,7 +22,7 @@ class WideBlock(nn.Module):
         Args:
             in_width: channels in.
             width: channels out.
-            stride: stride of the first convolution and of the shortcut; more than 1 only with a new width.
+            stride: stride of the first convolution and of the shortcut.
         """
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_width)
@@ -29,7 +30,7 @@ class WideBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.projection: nn.Conv2d | None = None
-        if in_width != width:
+        if in_width != width or stride != 1:
             self.projection = nn.Conv2d(in_width, width, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +44,16 @@ class WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """A 3x3 stem of 16 channels, three stages of wide blocks, normalisation, pooling, a linear layer."""
 
-    def __init__(self, *, depth: int, factor: int, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self,
+        *,
+        depth: int,
+        factor: int,
+        num_classes: int,
+        in_channels: int,
+        width: float = 1.0,
+        blocks: int | None = None,
+    ) -> None:
         """Build WRN-<depth>-<factor> without dropout.
 
         Args:
@@ -51,19 +61,26 @@ class WideResNet(nn.Module):
             factor: the widening of the stages 16, 32, 64.
             num_classes: K, the number of logits.
             in_channels: channels of the input image.
+            width: factor of the channels of all stages, each a multiple of 8.
+            blocks: of each stage; None: what the depth says.
+
+        Raises:
+            BadInputError: a width or a number of blocks that cannot be.
 
         Source: Zagoruyko and Komodakis 2016, "Wide Residual Networks".
         """
         super().__init__()
+        name = f"wrn_{depth}_{factor}"
+        repeats = (depth - 4) // 6 if blocks is None else repeated(blocks, model=name)
         self.conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         layers: list[nn.Module] = []
         in_width = 16
         for stage, base in enumerate((16, 32, 64)):
-            width = base * factor
-            for index in range((depth - 4) // 6):
+            channels = widened(base * factor, width, model=name)
+            for index in range(repeats):
                 stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(WideBlock(in_width, width, stride=stride))
-                in_width = width
+                layers.append(WideBlock(in_width, channels, stride=stride))
+                in_width = channels
         self.blocks = nn.Sequential(*layers)
         self.norm = nn.BatchNorm2d(in_width)
         self.head = nn.Linear(in_width, num_classes)

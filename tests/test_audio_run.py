@@ -86,7 +86,7 @@ def test_a_folder_of_wav_files_becomes_a_student_that_tells_tones_of_new_speaker
     assert variants["int8-u8s8"]["accuracy"]["top1"] > 0.8
     metadata = {e.key: e.value for e in onnx.load(str(run.folder / "model.onnx")).metadata_props}
     said = json.loads(metadata["edgekd"])["preprocessing"]
-    assert said["audio"] == {"sample_rate": RATE, "mono": "refuse"}
+    assert said["audio"].items() >= {"sample_rate": RATE, "mono": "refuse", "samples": RATE // 4}.items()
     assert (said["log_mel"]["window"], said["log_mel"]["hop"], said["log_mel"]["fmax"]) == (128, 64, 2_000.0)
 
 

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = [path for path in sorted((ROOT / "recipes").glob("*.toml")) if not path.stem.startswith("language")]
+LANGUAGE_RECIPES = sorted((ROOT / "recipes").glob("language*.toml"))
 SCHEMA = ROOT / "edgekd" / "recipe.schema.json"
+LANGUAGE_SCHEMA = ROOT / "edgekd" / "language-recipe.schema.json"
 TYPES: dict[str, Any] = {
     "string": str,
     "integer": int,
@@ -54,15 +56,24 @@ def problems(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], whe
                 yield f"{where}.{key} is unknown"
 
 
-@pytest.mark.parametrize("path", ["docs/recipe.md", "docs/cli.md", "edgekd/recipe.schema.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs/recipe.md",
+        "docs/language-recipe.md",
+        "docs/cli.md",
+        "edgekd/recipe.schema.json",
+        "edgekd/language-recipe.schema.json",
+    ],
+)
 def test_a_generated_file_is_what_the_code_says_now(path: str, generate: ModuleType) -> None:
     assert set(generate.GENERATED) >= {path}
     assert (ROOT / path).read_text(encoding="utf-8") == generate.GENERATED[path](), f"{path} is stale: run `make docs`"
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*RECIPES, *LANGUAGE_RECIPES], ids=lambda path: path.name)
 def test_a_recipe_fits_the_shipped_schema(path: Path) -> None:
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads((LANGUAGE_SCHEMA if path in LANGUAGE_RECIPES else SCHEMA).read_text(encoding="utf-8"))
     assert list(problems(tomllib.loads(path.read_text(encoding="utf-8")), schema, schema)) == []
 
 

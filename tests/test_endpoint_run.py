@@ -39,6 +39,7 @@ epochs = 2
 learning_rate = 0.01
 [quantize]
 variants = ["int8-u8s8"]
+time_budget = 1.0
 [validate]
 rounds = 1
 seconds = 0.01

@@ -29,7 +29,7 @@ def document(source: Path) -> dict[str, Any]:
         "data": {"source": str(source), "calibration_samples": 12, "augment": "none"},
         "student": {"model": f"{source.parent / 'own.py'}:small"},
         "distill": {"method": "ce", "epochs": 1, "batch_size": 16, "learning_rate": 0.01},
-        "quantize": {"variants": ["int8-u8s8"]},
+        "quantize": {"variants": ["int8-u8s8"], "time_budget": 1.0},
         "validate": {"rounds": 1, "seconds": 0.01, "min_samples": 10},
         "gate": {"max_size_bytes": 1_000_000},
     }

@@ -11,6 +11,7 @@ import pytest
 from edgekd import bundle, report
 from edgekd.compete import Timing
 from edgekd.data.for_model import samples_for_model
+from edgekd.data.takes import Takes
 from edgekd.errors import BadInputError, ExitCode
 from edgekd.gate import rejudge
 from edgekd.prepare import quantize_file, validate_file
@@ -236,7 +237,7 @@ def test_a_file_whose_outputs_are_not_finite_is_refused_beside_a_baseline_too(
 def test_grey_pictures_without_an_axis_for_it_fit_either_layout(tmp_path: Path) -> None:
     np.savez(tmp_path / "grey.npz", x=np.zeros((5, 6, 7), dtype=np.uint8))
     for shape in ((None, 6, 7, 1), (None, 1, 6, 7)):
-        found = samples_for_model(tmp_path / "grey.npz", shape=shape, dtype="uint8", classes=None, layout=None)
+        found = samples_for_model(tmp_path / "grey.npz", Takes(shape=shape, dtype="uint8"))
         assert found.inputs.shape == (5, *shape[1:])
 
 
@@ -252,7 +253,7 @@ def test_grey_pictures_without_an_axis_for_it_fit_either_layout(tmp_path: Path) 
 def test_arrays_that_are_no_samples_are_named(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(BadInputError, match=message):
-        samples_for_model(tmp_path / "data.npz", shape=(None, 6, 7, 1), dtype="float32", classes=None, layout=None)
+        samples_for_model(tmp_path / "data.npz", Takes(shape=(None, 6, 7, 1), dtype="float32"))
 
 
 def test_a_folder_with_train_and_test_is_read_from_test_with_its_classes(image_folder: Path, tmp_path: Path) -> None:
@@ -261,14 +262,14 @@ def test_a_folder_with_train_and_test_is_read_from_test_with_its_classes(image_f
         (tmp_path / "split" / part).symlink_to(image_folder)
     (image_folder / ".thumbnails").mkdir()
     shape, classes = (None, 8, 8, 1), ("bottom", "middle", "top")
-    found = samples_for_model(tmp_path / "split", shape=shape, dtype="uint8", classes=None, layout=None)
+    found = samples_for_model(tmp_path / "split", Takes(shape=shape, dtype="uint8"))
     assert found.classes == classes
     assert len(found.inputs) == 36
-    plain = samples_for_model(image_folder, shape=shape, dtype="uint8", classes=None, layout=None)
+    plain = samples_for_model(image_folder, Takes(shape=shape, dtype="uint8"))
     assert plain.classes == classes
 
 
 def test_pictures_are_resized_and_turned_for_a_network_with_channels_first(image_folder: Path) -> None:
-    found = samples_for_model(image_folder, shape=(None, 3, 5, 4), dtype="uint8", classes=None, layout=None)
+    found = samples_for_model(image_folder, Takes(shape=(None, 3, 5, 4), dtype="uint8"))
     assert found.inputs.shape == (36, 3, 5, 4)
     assert found.inputs.flags.c_contiguous

@@ -195,6 +195,8 @@ def test_contradictions_of_the_search_are_refused(tmp_path: Path, lines: str, ex
     ("line", "expected"),
     [
         ('augment = "flip"\ncrop_padding = 2', "data: crop_padding is set, but augment = 'flip' does not crop"),
+        ('resize_filter = "box"', "data: resize_filter is set without resize; set resize = [height, width]"),
+        ('resize_mode = "pad"', "data: resize_mode is set without resize"),
         ("resize = [0, 8]", "data: resize is [0, 8]; expected [height, width] in pixels, both positive"),
         ("resize = [8]", "data.resize.1 is missing"),
     ],

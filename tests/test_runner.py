@@ -28,7 +28,9 @@ def test_a_network_of_a_fixed_batch_answers_any_number_of_samples(
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
 
 
-def test_a_network_that_fails_while_it_runs_is_bad_input_without_its_whole_graph(tmp_path: Path) -> None:
+def test_a_network_that_fails_while_it_runs_is_bad_input_without_its_whole_graph(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     add = helper.make_node("Add", ["x", "three"], ["y"])
     three = helper.make_node("Constant", [], ["three"], value_floats=[1.0, 2.0, 3.0])
     path = write(tmp_path / "net.onnx", [three, add], {"x": TensorProto.FLOAT}, {"y": TensorProto.FLOAT})
@@ -39,6 +41,7 @@ def test_a_network_that_fails_while_it_runs_is_bad_input_without_its_whole_graph
     session = open_session(path, CPU)
     with pytest.raises(BadInputError, match=r"cannot run the model on \(1, 2\)"):
         runner(session, facts(session, path))(np.ones((1, 2), dtype=np.float32))
+    assert capfd.readouterr().err == "", "the exception says it; ONNX Runtime's log would say it again"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_numbers_that_are_not_finite_in_the_network_s_own_type_are_refused(bad: 
 
 
 def test_the_sample_is_named_in_whatever_chunk_it_lies(float_net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekd.runner.CHUNK_BYTES", 1_000)  # three samples
+    monkeypatch.setattr("edgekd.rows.CHUNK_BYTES", 1_000)  # three samples
     inputs = np.zeros((100, 1, 8, 8), dtype=np.float32)
     inputs[98, 0, 0, 0] = np.nan
     with pytest.raises(BadInputError, match="in sample 98;"):

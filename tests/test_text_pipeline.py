@@ -141,7 +141,7 @@ def test_infer_without_the_package_tokenizers_says_what_to_install(
     folder = shutil.copytree(outcome.folder / "bundle", tmp_path / "bundle")
     (folder / "tokenizers.py").write_text("raise ImportError\n")  # found first: it lies beside infer.py
     done = answer(folder, "a goal")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "pip install tokenizers" in done.stderr and "Traceback" not in done.stderr
     assert answer(folder).returncode == 0, "its samples are token numbers and need none"
 
@@ -157,12 +157,13 @@ def test_a_bundle_is_verified_and_one_with_another_tokenizer_is_not(
     (folder / "tokenizer.json").write_text(other, encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     (folder / "manifest.json").unlink()
-    from edgekd.bundle.manifest import Tolerance, seal
+    from edgekd.bundle.manifest import SampleEntry, Tolerance, seal
 
     seal(folder, variant="x", samples=manifest["samples"], isa=manifest["isa"],
-         tolerance=Tolerance.model_validate(manifest["tolerance"]))  # fmt: skip
+         tolerance=Tolerance.model_validate(manifest["tolerance"]), preprocessing=manifest["preprocessing"],
+         sample_files=[SampleEntry.model_validate(entry) for entry in manifest["sample_files"]])  # fmt: skip
     failed = [check for check in bundle.verify(folder).checks if check.passed is False]
-    assert [check.name for check in failed] == ["tokenizer"]
+    assert [check.name for check in failed] == ["tokenizer", "sample files", "infer.py"]
     assert "not the one that model.onnx was trained with" in failed[0].detail
 
 

@@ -14,7 +14,7 @@ from edgekd.session_options import LEVELS, MODES
 def describe(
     options: SessionOptions,
     known: Facts | None,
-    outputs: list[dict[str, str]],
+    outputs: list[dict[str, Any]],
     isa: str,
     *,
     tuned: Mapping[str, Any] | None = None,
@@ -36,9 +36,6 @@ def describe(
             "dtype": known.dtype,
             "shape": known.shape,
             "layout": known.metadata.get("input_layout"),
-            **_series(known),
-            **_sound(known),
-            **_texts(known),
         },
         "outputs": outputs,
         "isa": isa,
@@ -47,46 +44,18 @@ def describe(
     return document if tuned is None else document | {"tuned": dict(tuned)}
 
 
-def sound_of(known: Facts) -> Mapping[str, Any] | None:
-    """Sample rate in hertz, and what is done to a file of several channels, of a network that takes sound."""
-    preprocessing = known.metadata.get("preprocessing")
-    sound = preprocessing.get("audio") if isinstance(preprocessing, Mapping) else None
-    return sound if isinstance(sound, Mapping) else None
+def describe_outputs(
+    session: Any, first: npt.NDArray[Any], labels: tuple[str, ...], *, task: str | None = None
+) -> list[dict[str, Any]]:
+    """Names, and whether the first output is a classifier's: `logits` or `probabilities`, else `values`.
 
-
-def series_of(known: Facts) -> Mapping[str, Any] | None:
-    """Names of the channels in their order, of a network that takes sensor readings."""
-    preprocessing = known.metadata.get("preprocessing")
-    series = preprocessing.get("series") if isinstance(preprocessing, Mapping) else None
-    return series if isinstance(series, Mapping) else None
-
-
-def text_of(known: Facts) -> Mapping[str, Any] | None:
-    """Vocabulary, length and the SHA-256 of the tokenizer.json, of a network that takes token numbers."""
-    preprocessing = known.metadata.get("preprocessing")
-    text = preprocessing.get("text") if isinstance(preprocessing, Mapping) else None
-    return text if isinstance(text, Mapping) else None
-
-
-def _texts(known: Facts) -> dict[str, Any]:
-    text = text_of(known)
-    return {} if text is None else {"text": dict(text)}
-
-
-def _series(known: Facts) -> dict[str, Any]:
-    series = series_of(known)
-    return {} if series is None else {"series": dict(series)}
-
-
-def _sound(known: Facts) -> dict[str, Any]:
-    sound = sound_of(known)
-    return {} if sound is None else {"audio": dict(sound)}
-
-
-def describe_outputs(session: Any, first: npt.NDArray[Any], labels: tuple[str, ...]) -> list[dict[str, str]]:
-    """Names, and whether the first output is a classifier's: `logits` or `probabilities`, else `values`."""
+    task: `multi-label`, which is then its kind: logits of one sigmoid each, that decide at `threshold`, a probability.
+    """
     names = [output.name for output in session.get_outputs() if is_numbers(output.type)]
     kind = ("probabilities" if are_probabilities(first) else "logits") if labels and are_scores(first) else "values"
+    if task == "multi-label" and labels:
+        first_output = {"name": names[0], "kind": task, "threshold": 0.5}
+        return [first_output, *({"name": name, "kind": "values"} for name in names[1:])]
     return [{"name": name, "kind": kind if name == names[0] else "values"} for name in names]
 
 

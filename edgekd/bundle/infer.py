@@ -1,21 +1,39 @@
 """Runs this folder's network: `infer.py` checks its samples, `infer.py SAMPLE [out.npz]` one more. JSON lines.
 
-SAMPLE is an array (.npy), or a CSV where the network takes readings, or a WAV file where it takes sound, or a text in
-quotes where it takes texts.
+SAMPLE is an array (.npy), or what the network was trained on: a PNG or JPEG, a CSV of readings, a WAV file, a text in
+quotes or a .txt file. A file beside this one, which read the training data too, makes the same numbers of it.
+`infer.py --samples out.npz` saves what it makes of the bundle's own sample files, for `edgekd verify`.
 """
 
-import csv
 import json
 import os
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+
+HERE = Path(__file__).resolve().parent
+
+READERS = {
+    "image": ("read_picture.py", (".png", ".jpg", ".jpeg")),
+    "audio": ("read_wav.py", (".wav",)),
+    "series": ("read_window.py", (".csv", ".tsv")),
+    "text": ("read_text.py", (".txt",)),
+}
+"""Kind of data -> the file beside this one that reads it, and the endings of such files."""
+
+PACKAGES = {"image": "pillow", "text": "tokenizers"}
+"""Kind of data -> the package that its reader needs."""
+
+NOT_INSTALLED = 3
+"""The exit code where a package is missing."""
 
 
 def open_session(model: Path, facts: dict[str, Any]) -> Any:
+    import onnxruntime as ort
+
     options, wanted, config = ort.SessionOptions(), facts["options"], dict(facts["session_config"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options.intra_op_num_threads = min(wanted["threads"], cores)
@@ -47,6 +65,13 @@ def probabilities(output: Any, kind: str) -> Any:
     return weights / weights.sum()
 
 
+def named(output: Any, labels: list[str]) -> list[dict[str, Any]]:
+    """The labels of a multi-label network whose probability is above 1/2, the surest first."""
+    each = 1.0 / (1.0 + np.exp(-output.astype(np.float64)))
+    order = [k for k in np.argsort(-each, kind="stable") if output[k] > 0]
+    return [{"label": labels[k], "probability": float(each[k])} for k in order]
+
+
 def apart(measure: str, output: Any, expected: Any) -> float:
     difference = np.abs(output.astype(np.float64).ravel() - expected.astype(np.float64).ravel())
     if difference.size == 0:
@@ -57,7 +82,7 @@ def apart(measure: str, output: Any, expected: Any) -> float:
 
 
 def check(session: Any, facts: dict[str, Any], limits: list[Any], samples: Any, labels: list[str]) -> int:
-    """A line a sample; 1 if one has another class or, in a network without classes, is further off than allowed."""
+    """A line a sample; 1 if one has another class, other labels or, without classes, is further off than allowed."""
     differing, kind = 0, facts["outputs"][0]["kind"]
     expected = [samples[f"outputs_{k}" if k else "outputs"] for k in range(len(limits))]
     for k, sample in enumerate(samples["inputs"]):
@@ -67,6 +92,10 @@ def check(session: Any, facts: dict[str, Any], limits: list[Any], samples: Any, 
             differing += any(not d <= limit["allowed"] for d, limit in zip(far, limits, strict=True))
             names = [output["name"] for output in facts["outputs"]]
             print(json.dumps({"sample": k, "difference": dict(zip(names, far, strict=True))}))
+        elif kind == "multi-label":  # a logit as near to 0 as outputs may differ elsewhere decides nothing
+            clear = np.abs(expected[0][k]) > limits[0]["allowed"]
+            differing += bool((((outputs[0] > 0) != (expected[0][k] > 0)) & clear).any())
+            print(json.dumps({"labels": named(outputs[0], labels), "max_difference": far[0]}))
         else:
             top, probability = int(outputs[0].argmax()), float(probabilities(outputs[0], kind).max())
             differing += int(top != expected[0][k].argmax())
@@ -76,6 +105,10 @@ def check(session: Any, facts: dict[str, Any], limits: list[Any], samples: Any, 
 
 def show(outputs: list[Any], facts: dict[str, Any], labels: list[str]) -> None:
     kind = facts["outputs"][0]["kind"]
+    if kind == "multi-label":
+        for line in named(outputs[0], labels) or [{"labels": []}]:
+            print(json.dumps(line))
+        return
     if kind != "values":
         probability = probabilities(outputs[0], kind)
         for k in np.argsort(-probability, kind="stable")[:3]:
@@ -86,83 +119,112 @@ def show(outputs: list[Any], facts: dict[str, Any], labels: list[str]) -> None:
         print(json.dumps({"output": output["name"], "shape": array.shape, "dtype": str(array.dtype), **ends}))
 
 
-def read_sound(path: str, wanted: dict[str, Any]) -> Any:
-    """The beginning of a WAV file, or all of it and silence, as the network was trained on."""
-    from read_wav import fit, read_wav  # type: ignore[import-not-found]  # lies beside this file in a bundle
-
-    try:
-        samples, rate = read_wav(Path(path), mix=wanted["audio"]["mono"] == "mix")
-    except ValueError as err:
-        sys.exit(str(err))
-    if rate != wanted["audio"]["sample_rate"]:
-        sys.exit(f"{path}: {rate} samples a second; expected {wanted['audio']['sample_rate']}: resample it")
-    return fit(samples, wanted["shape"][1])
+def reader(kind: str) -> Any:
+    """The code that read the files for training; it lies beside this file."""
+    path = HERE / READERS[kind][0]
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # an import would leave a folder of bytecode
+    return module
 
 
-def read_table(path: str, wanted: dict[str, Any]) -> Any:
-    """A window of readings from a CSV with a header line; the channels by name, where the network knows their names."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    header = [name.strip() for name in header]
-    names = wanted["series"]["channels"] or header
-    if missing := [name for name in names if name not in header]:
-        sys.exit(f"{path}: has no column '{missing[0]}'; expected {', '.join(names)}")
-    try:
-        sample = np.array([[row[header.index(name)] for name in names] for row in rows], dtype=np.float64)
-    except (ValueError, IndexError) as err:
-        sys.exit(f"{path}: {err}; expected a number in every column")
-    return sample.astype(wanted["dtype"])
-
-
-def read_text(text: str, wanted: dict[str, Any]) -> Any:
-    """Token numbers of a text, cut and padded with 0 as the network was trained on."""
-    file = Path(__file__).resolve().parent / "tokenizer.json"
-    if not file.exists():
-        sys.exit("this bundle has no tokenizer.json; give token numbers as an .npy file")
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        sys.exit("texts need the package tokenizers: pip install tokenizers; or give token numbers as an .npy file")
-    tokenizer = Tokenizer.from_file(str(file))
-    length = wanted["text"]["max_tokens"]
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    numbers = tokenizer.encode(text).ids
-    return np.array(numbers + [0] * (length - len(numbers)), dtype=wanted["dtype"])
-
-
-def read_sample(path: str, wanted: dict[str, Any]) -> Any:
-    if "text" in wanted and not path.endswith(".npy"):
-        return read_text(path, wanted)
-    if "audio" in wanted and path.lower().endswith(".wav"):
-        return read_sound(path, wanted)
-    table = "series" in wanted and path.lower().endswith(".csv")
-    sample, shape = read_table(path, wanted) if table else np.load(path, allow_pickle=False), wanted["shape"][1:]
-    sample = sample[0] if sample.ndim == len(shape) + 1 and len(sample) == 1 else sample
-    fits = sample.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, sample.shape, strict=True))
-    if not fits or sample.dtype != wanted["dtype"]:
-        sys.exit(f"found {sample.dtype} {list(sample.shape)}; expected {wanted['dtype']} {shape}")
-    if "series" in wanted and not np.isfinite(sample).all():
-        row, channel = np.argwhere(~np.isfinite(sample))[0]
-        sys.exit(f"{path}: found {sample[row, channel]} in reading {row}, channel {channel}; expected finite numbers")
+def read_file(name: str, kind: str | None, wanted: dict[str, Any], preprocessing: dict[str, Any]) -> Any:
+    if kind is not None and name.lower().endswith(READERS[kind][1]) and os.path.isfile(name):  # noqa: PTH113  a text may be too long a name
+        sample = reader(kind).read(Path(name), preprocessing[kind]).astype(wanted["dtype"])
+        if kind == "image" and wanted["layout"] == "nchw":
+            sample = np.ascontiguousarray(sample.transpose(2, 0, 1))
+    elif kind == "text" and not name.endswith(".npy"):
+        sample = reader(kind).read_words(name, preprocessing[kind]).astype(wanted["dtype"])
+    else:
+        sample = np.load(name, allow_pickle=False)
     return sample
 
 
-def main() -> int:
-    here = Path(__file__).resolve().parent
-    facts, manifest = (json.loads((here / f"{name}.json").read_text("utf-8")) for name in ("session", "manifest"))
-    labels = json.loads((here / "labels.json").read_text("utf-8")) if (here / "labels.json").exists() else []
-    session = open_session(here / "model.onnx", facts)
-    if len(sys.argv) == 1:
-        samples = np.load(here / "samples.npz", allow_pickle=False)
-        return check(session, facts, manifest["tolerance"]["outputs"], samples, labels)
-    outputs = infer(session, facts, read_sample(sys.argv[1], facts["input"]))
+def read_sample(name: str, wanted: dict[str, Any], preprocessing: dict[str, Any]) -> Any:
+    """What the network is fed for a file, or a text. wanted: of its input; preprocessing: of manifest.json.
+
+    Raises:
+        ValueError: the file cannot be read, or is not what the network takes.
+        ImportError: a package that reads such files is not installed.
+    """
+    kind = next((kind for kind in READERS if kind in preprocessing), None)
+    try:
+        sample = read_file(name, kind, wanted, preprocessing)
+    except ImportError as err:
+        raise ImportError(f"{err}; to read such files: pip install {PACKAGES.get(kind or '', 'numpy')}") from err
+    shape = wanted["shape"][1:]
+    sample = sample[0] if sample.ndim == len(shape) + 1 and len(sample) == 1 else sample
+    fits = sample.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, sample.shape, strict=True))
+    if not fits or sample.dtype != wanted["dtype"]:
+        raise ValueError(f"found {sample.dtype} {list(sample.shape)}; expected {wanted['dtype']} {shape}")
+    if sample.dtype.kind == "f" and not np.isfinite(sample).all():
+        place = np.argwhere(~np.isfinite(sample))[0]
+        raise ValueError(f"{name}: found {sample[tuple(place)]} at {place.tolist()}; expected finite numbers")
+    return sample
+
+
+def check_files(facts: dict[str, Any], manifest: dict[str, Any], inputs: Any) -> int:
+    """A line for each sample file; 1 if one is read as other numbers than the network was evaluated on."""
+    differing = 0
+    for entry in manifest.get("sample_files", ()):
+        try:
+            found = read_sample(str(HERE / entry["name"]), facts["input"], manifest["preprocessing"])
+        except ImportError as err:
+            print(f"{entry['name']}: not read ({err})", file=sys.stderr)
+            continue
+        far = apart("largest", found, inputs[entry["row"]])
+        differing += far > entry["largest"]
+        print(json.dumps({"file": entry["name"], "input_difference": far}))
+    return 1 if differing else 0
+
+
+def save_files(session: Any, facts: dict[str, Any], manifest: dict[str, Any], out: str) -> int:
+    """What the network is fed for each sample file, and what it answers, for `edgekd verify`."""
+    arrays = {}
+    for k, entry in enumerate(manifest["sample_files"]):
+        sample = read_sample(str(HERE / entry["name"]), facts["input"], manifest["preprocessing"])
+        arrays[f"input_{k}"] = sample
+        outputs = [] if session is None else infer(session, facts, sample)
+        arrays |= {f"output_{k}_{i}": output for i, output in enumerate(outputs)}
+    np.savez(out, **arrays)
+    return 0
+
+
+def session_if_installed(facts: dict[str, Any]) -> Any:
+    try:
+        return open_session(HERE / "model.onnx", facts)
+    except ImportError:
+        return None
+
+
+def run(arguments: list[str]) -> int:
+    facts, manifest = (json.loads((HERE / f"{name}.json").read_text("utf-8")) for name in ("session", "manifest"))
+    if arguments[:1] == ["--samples"]:
+        return save_files(session_if_installed(facts), facts, manifest, arguments[1])
+    labels = json.loads((HERE / "labels.json").read_text("utf-8")) if (HERE / "labels.json").exists() else []
+    session = open_session(HERE / "model.onnx", facts)
+    if not arguments:
+        samples = np.load(HERE / "samples.npz", allow_pickle=False)
+        differing = check(session, facts, manifest["tolerance"]["outputs"], samples, labels)
+        return max(differing, check_files(facts, manifest, samples["inputs"]))
+    outputs = infer(session, facts, read_sample(arguments[0], facts["input"], manifest["preprocessing"] or {}))
     show(outputs, facts, labels)
-    if len(sys.argv) > 2:
+    if len(arguments) > 1:
         np.savez(
-            sys.argv[2], **{output["name"]: array for output, array in zip(facts["outputs"], outputs, strict=True)}
+            arguments[1], **{output["name"]: array for output, array in zip(facts["outputs"], outputs, strict=True)}
         )
     return 0
+
+
+def main() -> int:
+    try:
+        return run(sys.argv[1:])
+    except (ValueError, OSError) as err:
+        print(err, file=sys.stderr)
+        return 1
+    except ImportError as err:
+        print(err, file=sys.stderr)
+        return NOT_INSTALLED
 
 
 if __name__ == "__main__":

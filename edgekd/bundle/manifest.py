@@ -2,27 +2,41 @@
 
 import datetime
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekd import __version__
+from edgekd.bundle.infer import READERS
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
+READABLE = (2, 3)
+"""2 had no preprocessing and no sample files; all else is the same."""
 MANIFEST, MODEL, SESSION, LABELS, SAMPLES = (
     "manifest.json", "model.onnx", "session.json", "labels.json", "samples.npz",
 )  # fmt: skip
 TARGET, INFER, README = "target.toml", "infer.py", "README.txt"
-READ_WAV, TOKENIZER = "read_wav.py", "tokenizer.json"
+TOKENIZER = "tokenizer.json"
+VOCABULARY, GENERATE = "vocabulary.json", "generate.py"
 OWN = (MODEL, SESSION, SAMPLES, TARGET, INFER, README)
 """What every bundle holds beside its manifest; that of a network with classes has their names too, in LABELS."""
-BY_KIND = (READ_WAV, TOKENIZER)
-"""What it holds where its network takes sound, or texts."""
+BY_KIND = (*(name for name, _ in READERS.values()), TOKENIZER, VOCABULARY, GENERATE)
+"""What it holds by what its network takes: the reader of its files, a tokenizer, or what goes on with a text."""
 REPORTS = ("report.json", "report.md", "report.html", "junit.xml")
 """What it may hold too."""
+
+
+MOST_APART = 4.0
+"""No tolerance of a sample file may be larger: it would hide another preprocessing."""
+
+
+SAMPLE_NAME = re.compile(r"sample-\d\.(png|jpe?g|wav|csv|tsv|txt|npy)")
+"""What a sample file is called."""
 
 
 class _Strict(BaseModel):
@@ -53,20 +67,53 @@ class Tolerance(_Strict):
     top1_misses: Annotated[int, Field(ge=0)] | None
 
 
-class Manifest(_Strict):
-    """manifest.json. files: name, without a folder, -> what is in it; the manifest itself is not among them."""
+class SampleEntry(_Strict):
+    """A file as a device would get it, and what has to be read of it.
 
-    schema_version: Literal[2]
+    row: of the array `inputs` in samples.npz, which holds the tensor; its expected outputs stand in the same row.
+    origin: where it is from, in words. tensor_sha256: of type, shape and numbers, as `bundle.sample_files` computes it.
+    largest, mean: how far the numbers may be from it elsewhere; 0 for all but JPEG.
+    """
+
+    name: str
+    row: Annotated[int, Field(ge=0)]
+    origin: str
+    tensor_sha256: str
+    largest: Annotated[float, Field(ge=0, le=MOST_APART)]
+    mean: Annotated[float, Field(ge=0, le=MOST_APART)]
+
+
+class Manifest(_Strict):
+    """manifest.json. files: name, without a folder, -> what is in it; the manifest itself is not among them.
+
+    task: what the first output decides, None of exclusive classes and of networks without classes. preprocessing: all
+    that is done to a file before the network's first layer; None where nobody said.
+    """
+
+    schema_version: Literal[2, 3]
     edgekd_version: str
     created: str
     variant: str
     isa: str
     samples: int
     tolerance: Tolerance
+    task: Literal["multi-label"] | None = None
+    preprocessing: dict[str, Any] | None = None
+    sample_files: list[SampleEntry] = []
     files: dict[str, File]
 
 
-def seal(folder: Path, *, variant: str, samples: int, isa: str, tolerance: Tolerance) -> Manifest:
+def seal(
+    folder: Path,
+    *,
+    variant: str,
+    samples: int,
+    isa: str,
+    tolerance: Tolerance,
+    task: Literal["multi-label"] | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    sample_files: Sequence[SampleEntry] = (),
+) -> Manifest:
     """The manifest of all files that are in `folder`, written beside them."""
     files = {path.name: File(sha256=sha256(path), size_bytes=path.stat().st_size) for path in sorted(folder.iterdir())}
     manifest = Manifest(
@@ -77,6 +124,9 @@ def seal(folder: Path, *, variant: str, samples: int, isa: str, tolerance: Toler
         isa=isa,
         samples=samples,
         tolerance=tolerance,
+        task=task,
+        preprocessing=preprocessing,
+        sample_files=list(sample_files),
         files=files,
     )
     (folder / MANIFEST).write_text(to_json(manifest.model_dump()), encoding="utf-8")
@@ -104,7 +154,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError) as err:
         raise BadInputError(f"{path}: corrupt, no JSON ({err}); copy the bundle again") from err
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version != SCHEMA_VERSION:
+    if isinstance(version, int) and version not in READABLE:
         cure = "update edgekd" if version > SCHEMA_VERSION else "bundle again, or use the edgekd that wrote it"
         raise BadInputError(
             f"{path}: schema_version {version}; this edgekd {__version__} reads {SCHEMA_VERSION}: {cure}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekd.bundle.manifest import BY_KIND, LABELS, MANIFEST, OWN, REPORTS
+from edgekd.bundle.manifest import BY_KIND, LABELS, MANIFEST, OWN, REPORTS, SAMPLE_NAME
 from edgekd.errors import BadInputError
 
 
@@ -49,6 +49,7 @@ def _refuse_strangers(place: Path) -> None:
     if not place.exists():
         return
     found = {path.name for path in place.iterdir()} if place.is_dir() else {"a file"}
+    found = {name for name in found if not SAMPLE_NAME.fullmatch(name)} if MANIFEST in found else found
     strangers = sorted(found - {MANIFEST, LABELS, *OWN, *BY_KIND, *REPORTS}) if MANIFEST in found else sorted(found)
     if strangers:
         raise BadInputError(

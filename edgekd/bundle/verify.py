@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,23 @@ import numpy.typing as npt
 
 from edgekd import machine
 from edgekd.bundle.manifest import (
+    INFER,
     MANIFEST,
     MODEL,
     OWN,
-    SCHEMA_VERSION,
+    SAMPLE_NAME,
+    SAMPLES,
     TOKENIZER,
+    File,
     Manifest,
+    SampleEntry,
     Tolerance,
     read_manifest,
 )
 from edgekd.bundle.outputs import Outputs, read_samples, run_here, sizes
+from edgekd.bundle.preprocessing import apart, preprocessing
+from edgekd.bundle.read_back import read_back
+from edgekd.bundle.sample_files import tensor_sha256
 from edgekd.bundle.tolerance import difference
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
@@ -54,30 +62,39 @@ class Verified:
     isa_here: str
 
 
-def verify(folder: Path) -> Verified:
+def verify(folder: Path, *, run_infer: bool = True) -> Verified:
     """Check a bundle: every file is as the manifest says, and the samples give the expected outputs on this machine.
 
-    Nothing of the bundle is run before all its hashes are right, and its infer.py never.
+    Where it holds sample files, its infer.py has to make of them what the network was evaluated on. Nothing of the
+    bundle is run before all its hashes are right; infer.py is code that came with it, and runs in a process of its own.
+
+    run_infer: without it infer.py is not run, and that check cannot tell.
 
     Raises:
         BadInputError: no such folder, no manifest, or one that is corrupt or of another schema.
         EnvironmentFault: the bundle's provider is not on this machine.
     """
+    from edgekd.bundle.language import is_language
+    from edgekd.bundle.verify_language import verify_language
+
+    if is_language(folder):
+        return verify_language(folder)
     manifest = read_manifest(folder)
-    here = _isa_here()
+    here = isa_here()
     checks = [
-        Check(name="manifest", passed=True, detail=f"schema {SCHEMA_VERSION}, edgekd {manifest.edgekd_version}"),
-        _check_names(folder, manifest),
-        _check_hashes(folder, manifest),
+        Check(
+            name="manifest", passed=True, detail=f"schema {manifest.schema_version}, edgekd {manifest.edgekd_version}"
+        ),
+        check_names(folder, manifest.files),
+        check_hashes(folder, manifest.files),
     ]
     if all(check.passed for check in checks):
-        checks += _check_answers(folder, manifest, here)
+        checks += _check_answers(folder, manifest, here, run_infer=run_infer)
     else:
         checks.append(Check(name="outputs", passed=None, detail="not run: the files are not those of the manifest"))
-    answers = {check.passed for check in checks}
     return Verified(
         checks=tuple(checks),
-        passed=False if False in answers else None if None in answers else True,
+        passed=worst(checks),
         variant=manifest.variant,
         edgekd_version=manifest.edgekd_version,
         isa_expected=manifest.isa,
@@ -85,19 +102,29 @@ def verify(folder: Path) -> Verified:
     )
 
 
-def _isa_here() -> str:
+def worst(checks: Sequence[Check]) -> bool | None:
+    """False if any check failed, else None if any could not tell."""
+    answers = {check.passed for check in checks}
+    return False if False in answers else None if None in answers else True
+
+
+def isa_here() -> str:
+    """The instruction sets of this machine."""
     flags = machine.cpu_flags(machine.read_if_there(Path("/proc/cpuinfo")))
     return machine.isa(flags, machine=platform.machine())
 
 
-def _check_names(folder: Path, manifest: Manifest) -> Check:
-    """The folder holds the manifest's files and no others; a name that leads elsewhere is never opened."""
+def check_names(folder: Path, files: Mapping[str, File], *, own: tuple[str, ...] = OWN) -> Check:
+    """The folder holds the manifest's files and no others; a name that leads elsewhere is never opened.
+
+    own: what a bundle of this kind always holds.
+    """
     found = {path.name for path in folder.iterdir()} - {MANIFEST}
-    listed = set(manifest.files)
+    listed = set(files)
     problems = {
         "not a plain name": {name for name in listed if not _is_plain(name)},
-        "missing": (listed | set(OWN)) - found,
-        "not in the manifest": found - listed | set(OWN) - listed,
+        "missing": (listed | set(own)) - found,
+        "not in the manifest": found - listed | set(own) - listed,
         "not a regular file": {n for n in found if (folder / n).is_symlink() or not (folder / n).is_file()},
     }
     texts = [f"{what}: {', '.join(map(repr, sorted(names)[:5]))}" for what, names in problems.items() if names]
@@ -108,9 +135,10 @@ def _is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None and name != MANIFEST
 
 
-def _check_hashes(folder: Path, manifest: Manifest) -> Check:
+def check_hashes(folder: Path, files: Mapping[str, File]) -> Check:
+    """Each file has the size and the SHA-256 of the manifest."""
     wrong = []
-    for name, file in manifest.files.items():
+    for name, file in files.items():
         path = folder / name
         if not _is_plain(name) or path.is_symlink() or not path.is_file():
             continue  # the check of the names has said so
@@ -122,7 +150,7 @@ def _check_hashes(folder: Path, manifest: Manifest) -> Check:
     return Check(name="hashes", passed=not wrong, detail=detail)
 
 
-def _check_answers(folder: Path, manifest: Manifest, isa_here: str) -> list[Check]:
+def _check_answers(folder: Path, manifest: Manifest, isa_here: str, *, run_infer: bool) -> list[Check]:
     try:
         inputs, expected = read_samples(folder)
         outputs, by = run_here(folder, inputs)
@@ -132,16 +160,59 @@ def _check_answers(folder: Path, manifest: Manifest, isa_here: str) -> list[Chec
         return [Check(name="outputs", passed=None, detail=by)]
     where = f"expected ones made on {manifest.isa}, checked on {isa_here}: {by}"
     first = tuple(output[: len(outputs[0])] for output in expected)
-    return [*_compare(outputs, first, manifest.tolerance, where), *_check_tokenizer(folder)]
+    said = _said_by_model(folder)
+    return [
+        *_compare(outputs, first, manifest.tolerance, where, task=manifest.task),
+        *_check_preprocessing(manifest, said),
+        *_check_tokenizer(folder, said or {}),
+        *_check_files(folder, manifest, inputs, expected, run_infer=run_infer),
+    ]
 
 
-def _check_tokenizer(folder: Path) -> list[Check]:
-    """Whether texts get the numbers that the network was trained with; nothing where it takes no texts."""
+def _said_by_model(folder: Path) -> dict[str, Any] | None:
+    """The preprocessing in the model's own metadata, whole."""
     import onnx
 
-    entries = {entry.key: entry.value for entry in onnx.load(str(folder / MODEL)).metadata_props}
+    model = onnx.load(str(folder / MODEL))
+    entries = {entry.key: entry.value for entry in model.metadata_props}
     document = json.loads(entries.get(METADATA_KEY, "{}"))  # sound: a session was opened, which reads it
-    text = document.get("preprocessing", {}).get("text")
+    stored = {tensor.name for tensor in model.graph.initializer}  # old files list these as inputs too
+    first = next(value for value in model.graph.input if value.name not in stored)
+    return preprocessing(document, tuple(d.dim_value or None for d in first.type.tensor_type.shape.dim))
+
+
+def _check_preprocessing(manifest: Manifest, said: dict[str, Any] | None) -> list[Check]:
+    """Whether manifest.json, which infer.py follows, and model.onnx tell of the same preprocessing."""
+    if manifest.schema_version == 2 or (said is None and manifest.preprocessing is None):
+        return []
+    wrong = apart(manifest.preprocessing or {}, json.loads(json.dumps(said or {})))
+    detail = f"in {MANIFEST} {'; '.join(wrong[:5])}, as {MODEL} says" if wrong else f"{MANIFEST} says what {MODEL} says"
+    return [Check(name="preprocessing", passed=not wrong, detail=detail)]
+
+
+def _check_files(
+    folder: Path, manifest: Manifest, inputs: npt.NDArray[Any], expected: Outputs, *, run_infer: bool
+) -> list[Check]:
+    """Whether infer.py makes of the sample files what the network was evaluated on."""
+    if not manifest.sample_files:
+        return []
+    wrong = [entry.name for entry in manifest.sample_files if not _is_whole(entry, manifest, inputs)]
+    if wrong:
+        detail = f"{', '.join(wrong)}: not in the list of files, or their rows of {SAMPLES} have another SHA-256"
+        return [Check(name="sample files", passed=False, detail=detail)]
+    if not run_infer:
+        return [Check(name="sample files", passed=None, detail=f"not read: {INFER} was not to be run")]
+    return [Check(name=n, passed=p, detail=d) for n, p, d in read_back(folder, manifest, inputs, expected)]
+
+
+def _is_whole(entry: SampleEntry, manifest: Manifest, inputs: npt.NDArray[Any]) -> bool:
+    listed = entry.name in manifest.files and SAMPLE_NAME.fullmatch(entry.name) is not None
+    return listed and entry.row < len(inputs) and tensor_sha256(inputs[entry.row]) == entry.tensor_sha256
+
+
+def _check_tokenizer(folder: Path, said: dict[str, Any]) -> list[Check]:
+    """Whether texts get the numbers that the network was trained with; nothing where it takes no texts."""
+    text = said.get("text")
     if not isinstance(text, dict) or not (folder / TOKENIZER).is_file():
         return []
     passed = text.get("tokenizer_sha256") == sha256(folder / TOKENIZER)
@@ -149,12 +220,20 @@ def _check_tokenizer(folder: Path) -> list[Check]:
     return [Check(name="tokenizer", passed=passed, detail=detail)]
 
 
-def _compare(outputs: Outputs, expected: Outputs, allowed: Tolerance, where: str) -> list[Check]:
+def _compare(
+    outputs: Outputs, expected: Outputs, allowed: Tolerance, where: str, *, task: str | None = None
+) -> list[Check]:
     found, wanted, limits = sizes(outputs), sizes(expected), len(allowed.outputs)
     if found != wanted or len(wanted) != limits:
         detail = f"outputs of shape {_words(found)}, expected {_words(wanted)}, with a tolerance for {limits} of them"
         return [Check(name="outputs", passed=False, detail=detail)]
-    checks = [] if allowed.top1_misses is None else [_check_top1(outputs[0], expected[0], allowed.top1_misses, where)]
+    if allowed.top1_misses is None:
+        checks = []
+    elif task == "multi-label":
+        near = allowed.outputs[0].allowed
+        checks = [_check_label_sets(outputs[0], expected[0], allowed.top1_misses, where, near=near)]
+    else:
+        checks = [_check_top1(outputs[0], expected[0], allowed.top1_misses, where)]
     for index, (output, other, limit) in enumerate(zip(outputs, expected, allowed.outputs, strict=True)):
         apart = difference(limit.measure, output, other)
         detail = f"{MEASURES[limit.measure]} {apart:.2e}, allowed {limit.allowed:.2e}; {where}"
@@ -170,6 +249,16 @@ def _check_top1(outputs: npt.NDArray[Any], expected: npt.NDArray[Any], misses: i
     n, same = len(outputs), int((outputs.argmax(axis=1) == expected.argmax(axis=1)).sum())
     detail = f"{same} of {n} classes as expected, at least {n - misses}; {where}"
     return Check(name="top1", passed=same >= n - misses, detail=detail)
+
+
+def _check_label_sets(
+    outputs: npt.NDArray[Any], expected: npt.NDArray[Any], misses: int, where: str, *, near: float
+) -> Check:
+    """Logits within `near` of 0, as far as outputs may differ, decide nothing and are left out."""
+    other = ((outputs > 0) != (expected > 0)) & (abs(expected) > near)
+    n, same = len(outputs), int((~other.any(axis=1)).sum())
+    detail = f"{same} of {n} sets of labels as expected, at least {n - misses}; {where}"
+    return Check(name="label sets", passed=same >= n - misses, detail=detail)
 
 
 def _name(index: int) -> str:

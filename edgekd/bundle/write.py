@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd import __version__
-from edgekd.bundle.described import are_probabilities, describe, describe_outputs, series_of, sound_of, text_of
+from edgekd.bundle import sample_files
+from edgekd.bundle.described import are_probabilities, describe, describe_outputs
 from edgekd.bundle.manifest import (
     INFER,
     LABELS,
     MODEL,
-    READ_WAV,
     README,
     SAMPLES,
     SESSION,
@@ -26,67 +25,24 @@ from edgekd.bundle.manifest import (
 )
 from edgekd.bundle.outputs import Outputs, joined, run_each, sample_key, sizes
 from edgekd.bundle.place import replacing
+from edgekd.bundle.preprocessing import kind_of, preprocessing, reader
+from edgekd.bundle.readme import readme
 from edgekd.bundle.tolerance import are_scores
 from edgekd.bundle.tolerance import tolerance as tolerances
-from edgekd.data import read_wav
+from edgekd.data.sample_file import SampleFile
 from edgekd.errors import BadInputError
 from edgekd.fidelity import class_axis
 from edgekd.files import sha256
 from edgekd.runner import Run, check_inputs, run_all
-from edgekd.session import Facts, SessionOptions, check_file, create_session, facts
+from edgekd.session import SessionOptions, check_file, create_session, facts
 
 INTEGER_OPS = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
-     "MatMulInteger")
+     "MatMulInteger", "MatMulNBits")
 )  # fmt: skip
+"""MatMulNBits too: `edgekd.quantize.weight_only` asks it to round activations, which is left to the kernels."""
 SAMPLES_BYTES = 1 << 24
 """Inputs and outputs of samples that are bundled: 16 MiB, so that maps do not outweigh the network; at least one."""
-
-CLASSES_TEXT = """\
-{variant} classifier of {classes} classes, bundled by edgekd {version}.
-
-python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
-python infer.py image.npy    the three best labels of one image, {dtype} {shape}, saved with numpy.save
-"""
-SOUND_TEXT = """\
-{variant} classifier of {classes} classes of sound, bundled by edgekd {version}.
-
-python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
-python infer.py sound.wav    the three best labels of the beginning of a PCM WAV file of {rate} samples a second
-python infer.py sound.npy    the same of {dtype} {shape}, saved with numpy.save
-"""
-SERIES_TEXT = """\
-{variant} classifier of {classes} classes of sensor readings, bundled by edgekd {version}.
-
-python infer.py               run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
-python infer.py window.csv    the three best labels of one window, a row a reading, with a header line:
-                              {columns}
-python infer.py window.npy    the same of {dtype} {shape}, saved with numpy.save
-"""
-TEXTS_TEXT = """\
-{variant} classifier of {classes} classes of texts, bundled by edgekd {version}.
-
-python infer.py              run the samples, compare with the outputs expected of them (needs onnxruntime, numpy)
-python infer.py "a text"     the three best labels of one text (needs tokenizers too: pip install tokenizers)
-python infer.py text.npy     the same of its token numbers, {dtype} {shape}, padded with 0, saved with numpy.save
-"""
-VALUES_TEXT = """\
-{variant} network, {outputs} output(s), bundled by edgekd {version}.
-
-python infer.py                       run the samples, compare with the outputs expected of them
-                                      (needs onnxruntime, numpy)
-python infer.py sample.npy            shape, least and greatest number of each output of one sample,
-                                      {dtype} {shape}, saved with numpy.save
-python infer.py sample.npy out.npz    the same, and the outputs in a file
-"""
-README_END = """\
-edgekd verify .              hashes and outputs on this machine
-
-manifest.json tells whether a file changed by accident; it is not signed, so it does not tell who wrote it.
-"""
-TUNED = """
-session.json holds options that `edgekd tune` measured as faster; the reports measured the target's own.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +69,7 @@ def write(
     tolerance: float | None = None,
     tuned: Mapping[str, Any] | None = None,
     tokenizer: Path | None = None,
+    files: Mapping[int, SampleFile] | None = None,
 ) -> Bundled:
     """Make the bundle beside `folder`, then put it in the place of the one that is there.
 
@@ -121,7 +78,9 @@ def write(
     hold, of those with outputs of the same size as the first's. classes: may be empty; probabilities are then numbered,
     and other outputs have no labels. tolerance: largest difference of an output elsewhere; None: by the kind of file.
     tuned: what is known of `options` where they are not those that the reports measured. tokenizer: the tokenizer.json
-    of a network that takes token numbers; without it infer.py takes these alone.
+    of a network that takes token numbers; without it infer.py takes these alone. files: row of `inputs` -> the file it
+    was read from; of a network whose file says how that was done, a few are bundled, made of the numbers where there
+    are none.
 
     A process killed at any moment leaves no half bundle in `folder`. Killed between the two renames, it leaves the old
     one beside `folder`, from where the next call, or `recover`, puts it back.
@@ -133,24 +92,29 @@ def write(
     """
     with replacing(folder) as new:
         check_file(model)
-        integer = _is_integer(model)
+        integer = is_integer(model)
         sources = {MODEL: model, INFER: Path(__file__).with_name("infer.py"), **{path.name: path for path in reports}}
         for name, source in sources.items():
             shutil.copyfile(source, new / name)
         session = create_session(new / MODEL, options)
         known = facts(session, model)
-        if sound_of(known) is not None:
-            shutil.copyfile(read_wav.__file__, new / READ_WAV)
+        said = preprocessing(known.metadata, known.shape)
+        kind = kind_of(said)
+        if kind is not None:
+            shutil.copyfile(reader(kind), new / reader(kind).name)
         if tokenizer is not None:
-            _check_tokenizer(tokenizer, known, model)
+            _check_tokenizer(tokenizer, said or {}, model)
             shutil.copyfile(tokenizer, new / TOKENIZER)
         samples = check_inputs(inputs, known, model)
-        samples, outputs = _expected(run_all(session, known), samples, model)
+        kept, outputs = _expected(run_all(session, known), samples, model)
+        samples = samples[kept]
         labels = _labels(classes, outputs[0], model)
+        task = known.metadata.get("task")
+        described = describe_outputs(session, outputs[0], labels, task=task)
         texts = {
             TARGET: target_toml,
-            SESSION: to_json(describe(options, known, describe_outputs(session, outputs[0], labels), isa, tuned=tuned)),
-            README: _readme(variant, labels, known, outputs) + (TUNED if tuned else ""),
+            SESSION: to_json(describe(options, known, described, isa, tuned=tuned)),
+            README: readme(variant, labels, known, outputs, said, tuned=bool(tuned)),
         }
         texts |= {LABELS: to_json(labels)} if labels else {}
         for name, text in texts.items():
@@ -158,7 +122,23 @@ def write(
         arrays: dict[str, Any] = {sample_key(index): output for index, output in enumerate(outputs)}
         np.savez(new / SAMPLES, inputs=samples, isa=np.array(isa), **arrays)
         allowed = tolerances(outputs, given=tolerance, integer=integer)
-        manifest = seal(new, variant=variant, samples=len(samples), isa=isa, tolerance=allowed)
+        rows = {row: files[place] for row, place in enumerate(kept) if files and place in files}
+        layout = known.metadata.get("input_layout")
+        entries = (
+            []
+            if said is None or kind is None
+            else sample_files.write(new, rows, samples, said, layout=layout, model=model)
+        )
+        manifest = seal(
+            new,
+            variant=variant,
+            samples=len(samples),
+            isa=isa,
+            tolerance=allowed,
+            task=task,
+            preprocessing=said,
+            sample_files=entries,
+        )
     return Bundled(
         variant=variant,
         files={name: file.sha256 for name, file in manifest.files.items()},
@@ -167,9 +147,9 @@ def write(
     )
 
 
-def _check_tokenizer(path: Path, known: Facts, model: Path) -> None:
+def _check_tokenizer(path: Path, said: Mapping[str, Any], model: Path) -> None:
     """Refuse a tokenizer that is not the one of the network's training: every number would mean another word."""
-    text = text_of(known)
+    text = said.get("text")
     if not path.is_file():
         raise BadInputError(
             f"tokenizer {path}: no such file; expected the tokenizer.json that {model} was trained with"
@@ -181,7 +161,7 @@ def _check_tokenizer(path: Path, known: Facts, model: Path) -> None:
         )
 
 
-def _is_integer(model: Path) -> bool:
+def is_integer(model: Path) -> bool:
     """Whether the file computes in int8 anywhere. Raises BadInputError where its weights lie in another file."""
     import onnx
 
@@ -194,8 +174,8 @@ def _is_integer(model: Path) -> bool:
     return any(node.op_type in INTEGER_OPS for node in graph.node)
 
 
-def _expected(run: Run, inputs: npt.NDArray[Any], model: Path) -> tuple[npt.NDArray[Any], Outputs]:
-    """The inputs that are kept, and their outputs. Raises BadInputError where these are not finite."""
+def _expected(run: Run, inputs: npt.NDArray[Any], model: Path) -> tuple[list[int], Outputs]:
+    """The places of the inputs that are kept, and their outputs. Raises BadInputError where these are not finite."""
     pieces = run_each(run, inputs)
     alike = [k for k, piece in enumerate(pieces) if sizes(piece) == sizes(pieces[0])]
     fitting = max(1, SAMPLES_BYTES // (inputs[0].nbytes + sum(output.nbytes for output in pieces[0])))
@@ -204,7 +184,7 @@ def _expected(run: Run, inputs: npt.NDArray[Any], model: Path) -> tuple[npt.NDAr
     outputs = joined([pieces[k] for k in kept])
     if not all(np.isfinite(output).all() for output in outputs):
         raise BadInputError(f"model {model}: outputs that are not finite; expected numbers: check its weights")
-    return inputs[kept], outputs
+    return kept, outputs
 
 
 def _labels(classes: tuple[str, ...], first: npt.NDArray[Any], model: Path) -> tuple[str, ...]:
@@ -215,17 +195,3 @@ def _labels(classes: tuple[str, ...], first: npt.NDArray[Any], model: Path) -> t
         raise BadInputError(f"model {model}: {count} outputs for {len(classes)} classes; expected as many")
     numbered = are_scores(first) and are_probabilities(first)
     return classes or (tuple(str(k) for k in range(count)) if numbered else ())
-
-
-def _readme(variant: str, labels: tuple[str, ...], known: Facts, outputs: Outputs) -> str:
-    shape = ["any" if size is None else size for size in known.shape[1:]]
-    sound, series = sound_of(known), series_of(known)
-    if series is not None:
-        of_classes = SERIES_TEXT
-    else:
-        of_classes = SOUND_TEXT if sound is not None else TEXTS_TEXT if text_of(known) is not None else CLASSES_TEXT
-    text = (of_classes if labels and are_scores(outputs[0]) else VALUES_TEXT) + README_END
-    words = {"variant": variant, "version": __version__, "dtype": known.dtype, "shape": shape}
-    words |= {} if sound is None else {"rate": sound["sample_rate"]}
-    words |= {} if series is None else {"columns": ", ".join(series["channels"]) or f"{known.shape[-1]} channels"}
-    return text.format(**words, classes=len(labels), outputs=len(outputs))

@@ -151,11 +151,15 @@ class View:
         """The labels of the pictures: (batch,) int64, or (batch, K) float32 class shares where they are mixed.
 
         labels: (n,) int64, of all samples, -1 where there is none; a picture mixed with such a one has none, all 0.
+        Of a multi-label task (n, K), and so are the shares; a class unknown of either picture is unknown, -1.
         """
         if self.partner is None or self.share is None:
             return labels[index]
         share = self.share[index][:, None]
         partner = self.partner[index]
+        if labels.ndim == 2:
+            mine, theirs = labels[index].float(), labels[partner].float()
+            return torch.where((mine >= 0) & (theirs >= 0), share * mine + (1 - share) * theirs, -1.0)
         known = ((labels[index] >= 0) & (labels[partner] >= 0)).float()[:, None]
         own, other = (F.one_hot(labels[i].clamp(min=0), classes).float() for i in (index, partner))
         return known * (share * own + (1 - share) * other)

@@ -30,6 +30,17 @@ def balanced(labels: Tensor, generator: Generator) -> Tensor:
     return order[torch.randperm(len(order), generator=generator)]
 
 
+def negatives_per_positive(labels: Tensor) -> tuple[float, ...]:
+    """Weights of the positives of each class, its known negatives over its positives: both sides then weigh the same.
+
+    What torch's BCEWithLogitsLoss has as pos_weight, in its own example
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html). labels: (n, K) of 1, 0 and -1,
+    unknown. A class without positives, or without negatives, gets 1.
+    """
+    positive, negative = ((labels == value).sum(dim=0).double() for value in (1, 0))
+    return tuple(torch.where((positive > 0) & (negative > 0), negative / positive.clamp(min=1), 1.0).tolist())
+
+
 def inverse_frequencies(labels: Tensor, classes: int) -> tuple[float, ...]:
     """Weights n / (K n_k), n_k the labelled samples of class k: their mean over the samples is 1.
 

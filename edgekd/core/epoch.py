@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgekd.core.losses import cross_entropy, divergence, labelled
+from edgekd.core.losses import (
+    binary_cross_entropy,
+    binary_divergence,
+    binary_entropy,
+    cross_entropy,
+    divergence,
+    labelled,
+)
 from edgekd.core.methods import Objective
 from edgekd.core.parallel import Ranks
 from edgekd.core.temperature import entropy
@@ -19,7 +26,8 @@ LOOK_EVERY = 8
 class EpochStats:
     """Means over one epoch, per sample; losses and entropies in nats.
 
-    train_top1, cross_entropy: of samples with a label, None where none has one; validation_top1 likewise.
+    train_top1, cross_entropy: of samples with a label, None where none has one; validation_top1 likewise. Of a
+    multi-label task cross_entropy, kl and entropy are means over the classes, and validation_map stands for top-1.
     loss and train_top1 are of every step; cross_entropy, kl (plain, unweighted: the weighted terms are semi-gradients,
     their value is not what training lowers) and the teacher's soft-label entropy are of every eighth. skipped: steps
     that were dropped because their gradient was not finite.
@@ -36,6 +44,12 @@ class EpochStats:
     skipped: int = 0
     validation_top1: float | None = None
     seconds: float = 0.0
+    validation_map: float | None = None
+
+
+def known_rows(labels: Tensor) -> Tensor:
+    """Of which samples of a multi-label task something is known, (rows,) bool. labels: (rows, K), -1 for unknown."""
+    return (labels >= 0).any(dim=-1)
 
 
 class Sums:
@@ -67,14 +81,17 @@ class Sums:
     @torch.no_grad()
     def look(self, objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor) -> None:
         """Take in what is logged of every eighth step."""
-        size = float(len(student))
-        self.add(looked=labelled(labels).sum(), cross_entropy=cross_entropy(student, labels) * size)
+        size, many = float(len(student)), objective.multi_label
+        known = known_rows(labels) if many else labelled(labels)
+        hard = (binary_cross_entropy if many else cross_entropy)(student, labels)
+        self.add(looked=known.sum(), cross_entropy=hard * size)
         temperatures = None if teacher is None else objective.temperatures(student, teacher)
         if teacher is None or temperatures is None:
             return
         tau_s, tau_t = temperatures
-        kl = divergence(student, teacher, student_temperature=tau_s, teacher_temperature=tau_t)
-        h = entropy(teacher, tau_t).double()
+        apart = binary_divergence if many else divergence
+        kl = apart(student, teacher, student_temperature=tau_s, teacher_temperature=tau_t)
+        h = (binary_entropy if many else entropy)(teacher, tau_t).double()
         self.add(soft=size, kl=kl.sum(), entropy=h.sum(), entropy_squared=h.square().sum())
 
     def mean_loss(self) -> float:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from edgekd.errors import EnvironmentFault
 
+BATCH = 256
+"""Samples that `predict` takes at a time."""
+
 
 class Targets(Protocol):
     """Where the teacher's logits come from: the teacher itself, or a cache."""
@@ -73,7 +76,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, inputs: Tensor, *, batch_size: int = 256, precision: str = "fp32") -> Tensor:
+def predict(network: nn.Module, inputs: Tensor, *, batch_size: int = BATCH, precision: str = "fp32") -> Tensor:
     """The network's logits on all samples, in eval mode. inputs: raw, on a device. Returns (n, K) float32 on CPU."""
     training = network.training
     network.eval()

@@ -55,10 +55,25 @@ TEMPERATURES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], tuple[str, .
 Not here: `ce` and `mse` temper nothing, and `ats` has two temperatures within a sample.
 """
 
+BINARY: dict[str, Callable[..., Tensor]] = {
+    "ce": losses.binary_cross_entropy,
+    "kd": losses.binary_kd,
+    "cist": losses.binary_cist,
+    "entropy": losses.binary_entropy_kd,
+}
+"""The methods that have a form for multi-label tasks, with it: (batch, K) labels, and no mask or label smoothing."""
+
+BINARY_TEMPERATURES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], tuple[str, ...]]] = {
+    "kd": (losses.fixed_temperatures, ("temperature",)),
+    "cist": (losses.binary_cist_temperatures, ("rho",)),
+    "entropy": (losses.binary_entropy_kd_temperatures, ("target_nats", "student_floor")),
+}
+"""As `TEMPERATURES`, of `BINARY`."""
+
 NEED_EVERY_LABEL = ("dkd", "dkd+cist", "ats")
 """Methods that treat the true class apart, and so cannot learn from a sample without a label."""
 
-COMMON = frozenset({"mask", "label_smoothing", "class_weights", "theta", "reversal"})
+COMMON = frozenset({"mask", "label_smoothing", "class_weights", "positive_weights", "theta", "reversal"})
 """Keyword arguments of losses that are no knobs: what a batch or the objective itself brings."""
 
 REVERSAL_EPOCHS = 10.0
@@ -68,10 +83,12 @@ REVERSAL_EPOCHS = 10.0
 class Objective(nn.Module):
     """A method with its numbers set: what the trainer minimises. See `build`.
 
-    name: of METHODS. knobs: every number of the method, defaults filled in.
+    name: of METHODS. knobs: every number of the method, defaults filled in. multi_label: whether a sample may have
+    several classes; class_weights then count for the samples that have the class.
     """
 
     class_weights: Tensor | None
+    multi_label: bool = False
 
     def __init__(
         self,
@@ -103,6 +120,8 @@ class Objective(nn.Module):
         Raises:
             BadInputError: no teacher logits for a method that learns from them, or what its loss refuses.
         """
+        if self.multi_label:
+            return self._binary(student_logits, teacher_logits, labels, epoch)
         if self.name == "ce":
             return losses.cross_entropy(
                 student_logits,
@@ -112,9 +131,7 @@ class Objective(nn.Module):
                 class_weights=self.class_weights,
             )
         if teacher_logits is None:
-            raise BadInputError(
-                f"method '{self.name}' learns from a teacher, and there are no teacher logits; take 'ce'"
-            )
+            raise self._untaught()
         return METHODS[self.name](
             student_logits,
             teacher_logits,
@@ -125,15 +142,27 @@ class Objective(nn.Module):
             **self.arguments(epoch),
         )
 
+    def _binary(self, student: Tensor, teacher: Tensor | None, labels: Tensor, epoch: float) -> Tensor:
+        if self.name == "ce":
+            return losses.binary_cross_entropy(student, labels, positive_weights=self.class_weights)
+        if teacher is None:
+            raise self._untaught()
+        own = self.arguments(epoch)
+        return BINARY[self.name](student, teacher, labels, positive_weights=self.class_weights, **own)
+
+    def _untaught(self) -> BadInputError:
+        return BadInputError(f"method '{self.name}' learns from a teacher, and there are no teacher logits; take 'ce'")
+
     @torch.no_grad()
     def temperatures(self, student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor] | None:
         """(tau_s, tau_t) of each sample, for logs: (batch,) or (batch, tokens) float32, no gradient.
 
         None where the method has none.
         """
-        if self.name not in TEMPERATURES:
+        known = BINARY_TEMPERATURES if self.multi_label else TEMPERATURES
+        if self.name not in known:
             return None
-        function, own = TEMPERATURES[self.name]
+        function, own = known[self.name]
         arguments = self.arguments(0.0)
         return function(student_logits, teacher_logits, **{knob: arguments[knob] for knob in own})
 
@@ -183,13 +212,18 @@ def build(
     *,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    multi_label: bool = False,
 ) -> Objective:
     """The objective of a method: its defaults with `knobs` over them. class_weights: of the label term, one a class.
+
+    multi_label: in its form for samples that may have several classes, where it has one.
 
     Raises:
         BadInputError: an unknown method or knob, a knob without default that is not given, or a number out of range.
     """
-    given, known = dict(knobs or {}), _knobs(name)
+    given, known = dict(knobs or {}), _knobs(name, multi_label)
+    if multi_label and label_smoothing:
+        raise BadInputError("label_smoothing spreads one class over all; of a multi-label task set it to 0")
     for knob in given:
         if knob not in known:
             taken = ", ".join(known) or "none"
@@ -197,27 +231,40 @@ def build(
     missing = [knob for knob, default in known.items() if default is None and knob not in given]
     if missing:
         raise BadInputError(f"method '{name}' needs {missing[0]}, which has no default; set it")
-    numbers = defaults(name) | given
+    numbers = defaults(name, multi_label=multi_label) | given
     for knob, value in numbers.items():
         (not_negative if knob.endswith(("_weight", "_epochs", "_floor")) else positive)(**{knob: value})
     made = OBJECTIVES.get(name, Objective)
-    return made(name, numbers, label_smoothing=label_smoothing, class_weights=class_weights)
+    objective = made(name, numbers, label_smoothing=label_smoothing, class_weights=class_weights)
+    objective.multi_label = multi_label
+    return objective
 
 
-def defaults(name: str) -> dict[str, float]:
+def defaults(name: str, *, multi_label: bool = False) -> dict[str, float]:
     """The knobs of a method that have a default, with it; `target_nats` of `entropy` has none.
 
     Raises:
         BadInputError: an unknown method.
     """
-    return {knob: default for knob, default in _knobs(name).items() if default is not None}
+    return {knob: default for knob, default in _knobs(name, multi_label).items() if default is not None}
 
 
-def _knobs(name: str) -> dict[str, float | None]:
+def check_multi_label(name: str) -> None:
+    """Refuse a method without a form for multi-label tasks. Raises BadInputError."""
+    if name not in BINARY:
+        raise BadInputError(
+            f"method '{name}' tells exclusive classes apart, and the task is multi-label; take one of: "
+            f"{', '.join(BINARY)}"
+        )
+
+
+def _knobs(name: str, multi_label: bool) -> dict[str, float | None]:
     """Knob -> default, None where it must be given."""
     if name not in METHODS:
         raise BadInputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; known: {', '.join(METHODS)}")
-    arguments = inspect.signature(METHODS[name]).parameters.values()
+    if multi_label:
+        check_multi_label(name)
+    arguments = inspect.signature((BINARY if multi_label else METHODS)[name]).parameters.values()
     own = [a for a in arguments if a.kind is a.KEYWORD_ONLY and a.name not in COMMON]
     knobs: dict[str, float | None] = {a.name: None if a.default is a.empty else a.default for a in own}
     return knobs | ({"warmup_epochs": 0.0} if name == "dkd" else {})

@@ -45,7 +45,7 @@ class Ranks:
         """
         if len(batch) % self.world:
             raise BadInputError(
-                f"a batch of {len(batch)} images cannot be split evenly over {self.world} processes; "
+                f"a batch of {len(batch)} samples cannot be split evenly over {self.world} processes; "
                 f"set distill.batch_size to a multiple of {self.world}"
             )
         return batch.chunk(self.world)[self.rank]

@@ -27,6 +27,17 @@ AHEAD = 3
 """Batches that each worker prepares before they are asked for."""
 
 
+class Indexed(Protocol):
+    """Samples as an array has them, wherever they lie."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, ...)"""
+
+    def __getitem__(self, index: Any, /) -> npt.NDArray[Any]:
+        """The samples at an index (m,) int64."""
+
+
 class Source(Protocol):
     """n samples with labels. labels: (n,) int64 on `device`; size: (height, width), or a sample's shape."""
 
@@ -54,14 +65,12 @@ class Resident:
 
 
 class Streamed:
-    """Samples that stay in host memory, or on disk as a memory map; worker processes collect the batches ahead of time.
+    """Samples that stay in host memory, or in a file; worker processes, if any, collect the batches ahead of time.
 
-    inputs: images (n, height, width, channels) uint8, or others, whatever numpy can index; labels: (n,) int64.
+    inputs: images (n, height, width, channels) uint8, or others, whatever an index array reads; labels: (n,) int64.
     """
 
-    def __init__(
-        self, inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, device: torch.device, workers: int
-    ) -> None:
+    def __init__(self, inputs: Indexed, labels: npt.NDArray[np.int64], *, device: torch.device, workers: int) -> None:
         self.inputs, self.workers, self.device = inputs, workers, device
         self.labels = torch.from_numpy(labels).to(device)
         self.size = tuple(inputs.shape[1:3] if len(inputs.shape) == 4 else inputs.shape[1:])
@@ -101,15 +110,15 @@ class Streamed:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _collect(inputs: npt.NDArray[Any], index: Tensor) -> Tensor:
+def _collect(inputs: Indexed, index: Tensor) -> Tensor:
     return torch.from_numpy(inputs[index.cpu().numpy()])
 
 
-_adopted: list[npt.NDArray[Any]] = []
+_adopted: list[Indexed] = []
 """In a worker: the samples that it collects from."""
 
 
-def _adopt(inputs: npt.NDArray[Any]) -> None:
+def _adopt(inputs: Indexed) -> None:
     if sys.platform == "linux":  # a worker that outlives a killed parent would wait for ever and hold its locks
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _adopted[:] = [inputs]

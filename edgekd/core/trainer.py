@@ -150,7 +150,7 @@ class Trainer:
     def _parts(self, share: Tensor) -> tuple[Tensor, ...]:
         if len(share) % self.settings.accumulate:
             raise BadInputError(
-                f"a batch of {len(share)} images cannot be split evenly into distill.accumulate = "
+                f"a batch of {len(share)} samples cannot be split evenly into distill.accumulate = "
                 f"{self.settings.accumulate} parts; set distill.batch_size to a multiple of it"
             )
         return share.chunk(self.settings.accumulate)
@@ -173,9 +173,11 @@ class Trainer:
             return
         for part in parts:
             size = float(len(part.index))
-            known = labelled(part.labels)
-            hit = ((part.logits.argmax(dim=-1) == _hard(part.labels)) & known).sum()
-            self.sums.add(seen=size, loss=part.loss * size, labelled=known.sum(), correct=hit)
+            self.sums.add(seen=size, loss=part.loss * size)
+            if not self.objective.multi_label:
+                known = labelled(part.labels)
+                hit = ((part.logits.argmax(dim=-1) == _hard(part.labels)) & known).sum()
+                self.sums.add(labelled=known.sum(), correct=hit)
             if step % LOOK_EVERY == 0:
                 self.sums.look(self.objective, part.logits, part.teacher, part.labels)
 

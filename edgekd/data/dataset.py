@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,10 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.data.groups import check_groups, draw_groups
+from edgekd.data.sample_file import Original
+from edgekd.data.stratify import draw_label_sets
 from edgekd.errors import BadInputError
+from edgekd.rows import Inputs, Rows, chunks, take
 
 Kind = Literal["image", "series", "audio", "text"]
 """What a sample is: it decides the preprocessing before the network, the augmentation and the networks that fit."""
+
+Task = Literal["classes", "multi-label"]
+"""What a label is: one class a sample, or the set of those that it has; each class is then decided by itself."""
+
+WORDS: Mapping[Kind, str] = {"image": "images", "series": "windows", "audio": "clips", "text": "texts"}
+"""Kind -> what its samples are called in a message."""
 
 SPLITS = ("train", "calibration", "validation", "test")
 
@@ -25,14 +34,15 @@ UNLABELLED = -1
 class Samples:
     """Inputs as the device gives them, by kind, and what is known of each.
 
-    inputs: image (n, height, width, channels) uint8; series (n, length, channels) float32; audio (n, samples) int16,
-    mono; text (n, length) int32, token numbers, padded with 0. labels: (n,) int64 in [0, K), -1 where unknown. ids:
-    (n,) names of the samples. groups: (n,) whom each comes from (a subject, a speaker, a machine): one group never
-    stands in two splits. Both None where unknown.
+    inputs: an array, or rows of a file that are read where they are needed (`edgekd.rows`): image (n, height, width,
+    channels) uint8; series (n, length, channels) float32; audio (n, samples) int16, mono; text (n, length) int32, token
+    numbers, padded with 0. labels: (n,) int64 in [0, K), -1 where unknown; of a multi-label task (n, K) int8, 1 where
+    the sample has the class, 0 where not, -1 where unknown. ids: (n,) names of the samples. groups: (n,) whom each
+    comes from (a subject, a speaker, a machine): one group never stands in two splits. Both None where unknown.
     """
 
-    inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
+    inputs: Inputs
+    labels: npt.NDArray[Any]
     ids: npt.NDArray[np.str_] | None = None
     groups: npt.NDArray[np.str_] | None = None
 
@@ -42,21 +52,28 @@ class Samples:
     def take(self, index: npt.NDArray[np.int64]) -> "Samples":
         """The samples at `index`, in its order."""
         return Samples(
-            inputs=self.inputs[index],
+            inputs=take(self.inputs, index),
             labels=self.labels[index],
             ids=None if self.ids is None else self.ids[index],
             groups=None if self.groups is None else self.groups[index],
         )
 
     @property
-    def known_labels(self) -> npt.NDArray[np.int64] | None:
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """Whether something is known of each sample, (n,)."""
+        known: npt.NDArray[np.bool_] = np.asarray(self.labels >= 0)
+        return known if known.ndim == 1 else np.asarray(known.any(axis=1))
+
+    @property
+    def known_labels(self) -> npt.NDArray[Any] | None:
         """The labels, where every sample has one."""
-        return self.labels if len(self) and (self.labels >= 0).all() else None
+        return self.labels if len(self) and self.labelled.all() else None
 
     def digest(self) -> str:
         """SHA-256 over shape, inputs and labels."""
         sha = hashlib.sha256(repr(self.inputs.shape).encode())
-        sha.update(np.ascontiguousarray(self.inputs).tobytes())
+        for chunk in chunks(self.inputs):
+            sha.update(np.ascontiguousarray(chunk).tobytes())
         sha.update(self.labels.tobytes())
         return sha.hexdigest()
 
@@ -65,7 +82,9 @@ class Samples:
 class Pool:
     """What a source holds before it is split; validation and test are None where it has no such part of its own.
 
-    front: JSON-ready facts that the kind's preprocessing needs (`edgekd.front`): sample rate, tokenizer, channel names.
+    task: as its labels are shaped. front: JSON-ready facts that the kind's preprocessing needs (`edgekd.front`): sample
+    rate, tokenizer, channel names.
+    original: the file behind a sample; None where the source has none.
     """
 
     classes: tuple[str, ...]
@@ -74,17 +93,24 @@ class Pool:
     validation: Samples | None = None
     kind: Kind = "image"
     front: Mapping[str, Any] = field(default_factory=dict)
+    original: Original | None = None
+
+    @property
+    def task(self) -> Task:
+        """One class a sample, or several."""
+        return "classes" if self.train.labels.ndim == 1 else "multi-label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Four disjoint splits of one source.
 
-    kind, front: as in `Pool`. left_out: unlabelled samples that stand in no split, because theirs is judged by labels.
-    index_hash: SHA-256 over the indices of all splits, the proof that two runs used the same ones. content_hash:
-    SHA-256 over class names, inputs and labels. repeated: samples of train or calibration that stand, byte for byte, in
-    validation or test too; the source's fault, reported and not repaired. source_ids: the names of all samples of the
-    source in its order, the train part before test and validation, also of those in no split.
+    kind, front, original: as in `Pool`. left_out: unlabelled samples that stand in no split, because theirs is
+    judged by labels. index_hash: SHA-256 over the indices of all splits, the proof that two runs used the same
+    ones. content_hash: SHA-256 over class names, inputs and labels. repeated: samples of train or calibration that
+    stand, byte for byte, in validation or test too; the source's fault, reported and not repaired. source_ids: the
+    names of all samples of the source in its order, the train part before test and validation, also of those in no
+    split.
     """
 
     source: str
@@ -100,6 +126,17 @@ class Dataset:
     kind: Kind = "image"
     front: Mapping[str, Any] = field(default_factory=dict)
     source_ids: npt.NDArray[np.str_] | None = None
+    original: Original | None = None
+
+    @property
+    def task(self) -> Task:
+        """One class a sample, or several."""
+        return "classes" if self.train.labels.ndim == 1 else "multi-label"
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sample may have several classes, or none."""
+        return self.task == "multi-label"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -113,9 +150,27 @@ class Dataset:
             return int(self.front["vocabulary"])
         return 1 if self.kind == "audio" else self.input_shape[-1]
 
+    @property
+    def storage(self) -> dict[str, Any]:
+        """Where the samples stay while they are used, `memory` or `disk`, and how large all splits are there."""
+        parts = [getattr(self, name).inputs for name in SPLITS]
+        place = "disk" if any(isinstance(inputs, Rows) for inputs in parts) else "memory"
+        return {"place": place, "size_bytes": sum(inputs.nbytes for inputs in parts)}
+
     def unlabelled(self) -> dict[str, int]:
         """Samples without a label in each split."""
-        return {name: int((getattr(self, name).labels < 0).sum()) for name in SPLITS}
+        return {name: int((~getattr(self, name).labelled).sum()) for name in SPLITS}
+
+    def positives(self) -> dict[str, list[int]]:
+        """Samples with each class in each split."""
+        classes = range(len(self.classes))
+        parts = {name: getattr(self, name).labels for name in SPLITS}
+        return {
+            name: (labels == 1).sum(axis=0).tolist()
+            if labels.ndim == 2
+            else [int((labels == number).sum()) for number in classes]
+            for name, labels in parts.items()
+        }
 
     def groups(self) -> dict[str, int]:
         """Groups in each split; 0 where a split names none."""
@@ -152,7 +207,7 @@ def split(
     pool = _named(pool)
     generator = np.random.default_rng(seed)
     remaining = np.arange(len(pool.train), dtype=np.int64)
-    judged = int((pool.train.labels >= 0).sum()) or len(remaining)  # how many can be judged on
+    judged = int(pool.train.labelled.sum()) or len(remaining)  # how many can be judged on
     indices: dict[str, npt.NDArray[np.int64]] = {}
     for name, given, fraction in (
         ("test", pool.test, test_fraction),
@@ -164,8 +219,8 @@ def split(
     if train_samples is not None:
         if train_samples > len(remaining):
             raise BadInputError(
-                f"{source}: {len(remaining)} images are left to train on, data.train_samples asks for {train_samples}; "
-                "lower it or remove it"
+                f"{source}: {len(remaining)} {WORDS[pool.kind]} are left to train on, data.train_samples asks for "
+                f"{train_samples}; lower it or remove it"
             )
         remaining, _ = _draw(pool, remaining, float(train_samples), generator)
     indices["train"] = np.sort(remaining)
@@ -176,7 +231,7 @@ def split(
             indices[name] = np.arange(len(given), dtype=np.int64)
     left_out = 0
     for name in ("test", "validation"):
-        labelled = np.flatnonzero(parts[name].labels >= 0)
+        labelled = np.flatnonzero(parts[name].labelled)
         if 0 < len(labelled) < len(parts[name]):
             left_out += len(parts[name]) - len(labelled)
             parts[name], indices[name] = parts[name].take(labelled), indices[name][labelled]
@@ -190,6 +245,7 @@ def split(
         left_out=left_out,
         kind=pool.kind,
         front=pool.front,
+        original=pool.original,
         source_ids=np.concatenate(
             [part.ids for part in (pool.train, pool.test, pool.validation) if part and part.ids is not None]
         ),
@@ -216,7 +272,7 @@ def _draw_judged(
     pool: Pool, available: npt.NDArray[np.int64], count: float, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """As `_draw`, for a split that is judged on: of labelled samples where there are any, and of whole groups."""
-    labelled = available[pool.train.labels[available] >= 0]
+    labelled = available[pool.train.labelled[available]]
     if count <= 0 or (pool.train.groups is None and not len(labelled)):
         return _draw(pool, available, count, generator)
     if pool.train.groups is None:
@@ -236,6 +292,9 @@ def _draw(
     if count <= 0:
         return np.empty(0, dtype=np.int64), available
     share = min(1.0, count / max(1, len(available)))
+    if pool.task == "multi-label":
+        taken = draw_label_sets(pool.train.labels, available, share, generator)
+        return taken, np.setdiff1d(available, taken)
     labels = pool.train.labels[available]
     drawn = []
     for label in (*range(len(pool.classes)), *([UNLABELLED] if (labels < 0).any() else [])):
@@ -254,8 +313,16 @@ def _check(pool: Pool, source: str) -> None:
         if part is None:
             continue
         if len(part) == 0:
-            raise BadInputError(f"{source}: found no samples; expected images of {len(pool.classes)} classes")
-        wrong = np.flatnonzero((part.labels < UNLABELLED) | (part.labels >= len(pool.classes)))
+            raise BadInputError(
+                f"{source}: found no samples; expected {WORDS[pool.kind]} of {len(pool.classes)} classes"
+            )
+        if part.labels.ndim != pool.train.labels.ndim or (part.labels.ndim == 2 and _width(part) != len(pool.classes)):
+            raise BadInputError(
+                f"{source}: labels are {part.labels.shape}, those to train on {pool.train.labels.shape}, of "
+                f"{len(pool.classes)} classes; expected one column a class in every part"
+            )
+        outside = _outside(part.labels, len(pool.classes)) if part.labels.ndim == 1 else np.zeros(0, dtype=np.bool_)
+        wrong = np.flatnonzero(outside)
         if len(wrong):
             raise BadInputError(
                 f"{source}: label {part.labels[wrong[0]]} of sample {wrong[0]} is outside 0..{len(pool.classes) - 1}; "
@@ -264,20 +331,53 @@ def _check(pool: Pool, source: str) -> None:
     for name in ("test", "validation"):
         given = parts[name]
         if given is not None and given.inputs.shape[1:] != pool.train.inputs.shape[1:]:
+            words = WORDS[pool.kind]
+            cure = "(height, width, channels); set data.resize, for example resize = [32, 32]"
             raise BadInputError(
-                f"{source}: train images are {pool.train.inputs.shape[1:]}, {name} images {given.inputs.shape[1:]} "
-                "(height, width, channels); set data.resize, for example resize = [32, 32]"
+                f"{source}: train {words} are {pool.train.inputs.shape[1:]}, {name} {words} {given.inputs.shape[1:]} "
+                f"{cure if pool.kind == 'image' else 'a sample; expected one size: cut or pad them'}"
             )
 
 
+def _outside(labels: npt.NDArray[Any], classes: int) -> npt.NDArray[np.bool_]:
+    return np.asarray((labels < UNLABELLED) | (labels >= classes))
+
+
+def _width(samples: Samples) -> int:
+    return int(samples.labels.shape[1])
+
+
 def _check_parts(parts: dict[str, Samples], classes: tuple[str, ...], source: str) -> None:
+    if parts["train"].labels.ndim == 2:
+        _check_positives(parts, classes, source)
+        return
     for name in SPLITS:
         missing = sorted(set(range(len(classes))) - set(parts[name].labels.tolist()))
         if missing and (parts[name].labels >= 0).all():  # of unlabelled samples nobody knows
+            there = sum(int((part.labels == missing[0]).sum()) for part in parts.values())
+            cure = (
+                "lower data.validation_fraction, data.test_fraction or data.calibration_samples"
+                if there >= len(SPLITS)
+                else f"leave the class out: it has {there} in all, {len(SPLITS)} splits need one each"
+            )
             raise BadInputError(
                 f"{source}: the {name} split has {len(parts[name])} samples and none of class {missing[0]} "
-                f"('{classes[missing[0]]}'); expected some of every class. Add images, or lower "
-                "data.validation_fraction, data.test_fraction or data.calibration_samples"
+                f"('{classes[missing[0]]}'); expected some of every class. Add samples, or {cure}"
+            )
+
+
+def _check_positives(parts: dict[str, Samples], classes: tuple[str, ...], source: str) -> None:
+    """Refuse a class that no sample has where it is learned or judged; int8 ranges need no labels."""
+    for name in ("train", "validation", "test"):
+        labels = parts[name].labels
+        missing = np.flatnonzero(~(labels == 1).any(axis=0))
+        if len(missing) and parts[name].labelled.all():  # of unlabelled samples nobody knows
+            k = int(missing[0])
+            there = sum(int((part.labels[:, k] == 1).sum()) for part in parts.values())
+            raise BadInputError(
+                f"{source}: the {name} split has {len(labels)} samples and none with class {k} ('{classes[k]}'), which "
+                f"{there} samples of the source have; expected some in train, validation and test. Add samples with "
+                "it, raise data.validation_fraction or data.test_fraction, or leave the class out"
             )
 
 
@@ -311,5 +411,12 @@ def _index_hash(indices: dict[str, npt.NDArray[np.int64]]) -> str:
 
 
 def _repeated(parts: dict[str, Samples]) -> int:
-    seen = {image.tobytes() for name in ("validation", "test") for image in parts[name].inputs}
-    return sum(image.tobytes() in seen for name in ("train", "calibration") for image in parts[name].inputs)
+    seen = {digest for name in ("validation", "test") for digest in _digests(parts[name].inputs)}
+    return sum(digest in seen for name in ("train", "calibration") for digest in _digests(parts[name].inputs))
+
+
+def _digests(inputs: Inputs) -> Iterator[bytes]:
+    """16 bytes for each sample, so that finding equal ones does not keep them all in memory."""
+    for chunk in chunks(inputs):
+        for sample in chunk:
+            yield hashlib.blake2b(sample.tobytes(), digest_size=16).digest()

@@ -11,7 +11,7 @@ Index = npt.NDArray[np.int64]
 
 
 def draw_groups(
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.integer],
     groups: npt.NDArray[np.str_],
     available: Index,
     share: float,
@@ -23,11 +23,16 @@ def draw_groups(
 
     Greedy, in an order drawn by `generator`: a group is taken where it brings the counts of the classes closer to what
     is wanted; then, for a class that is still missing, the smallest group that has it. At least one group is left.
-    labels: (n,) with -1 for none, which counts as a class; groups: (n,) names.
+    labels: (n,) with -1 for none, which counts as a class; or (n, K) of 1, 0 and -1, where the number of samples counts
+    beside the positives of each class. groups: (n,) names.
     """
     names, member = np.unique(groups[available], return_inverse=True)
     counts = np.zeros((len(names), classes + 1))
-    np.add.at(counts, (member, labels[available]), 1)  # label -1 counts in the last column
+    if labels.ndim == 2:
+        np.add.at(counts[:, :classes], member, labels[available] == 1)
+        counts[:, classes] = np.bincount(member, minlength=len(names))
+    else:
+        np.add.at(counts, (member, labels[available]), 1)  # label -1 counts in the last column
     wanted = share * counts.sum(axis=0)
     scale = 1.0 / np.maximum(wanted, 1.0)
     taken = np.zeros(len(names), dtype=bool)

@@ -1,6 +1,7 @@
 """A folder of images in class folders, decoded once into raw pixels."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import numpy as np
 from edgekd.data.dataset import UNLABELLED, Pool, Samples
 from edgekd.data.parts import draw
 from edgekd.data.pictures import OTHER_PICTURES, SUFFIXES, stack
+from edgekd.data.read_picture import Resize
+from edgekd.data.sample_file import SampleFile, of_path
+from edgekd.decoded import MEMORY, Storage
 from edgekd.errors import BadInputError
 
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
@@ -15,14 +19,19 @@ UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
 def read_folder(
-    folder: Path, *, resize: tuple[int, int] | None, channels: int | None, classes: tuple[str, ...] | None = None
+    folder: Path,
+    *,
+    resize: Resize | None,
+    channels: int | None,
+    classes: tuple[str, ...] | None = None,
+    storage: Storage = MEMORY,
 ) -> Pool:
     """The images anywhere below `folder/CLASS`, or the same below `folder/train` and `folder/test`.
 
     Images without a label: those in a folder `unlabelled` beside the class folders, and all of a folder (or of
     `train/`) that has images and no folders. The classes are then those of `test/`, else `classes`.
 
-    resize: (height, width), bilinear with antialiasing. channels: 1 or 3; None takes 1 when every image is grey.
+    resize: the size to which all are brought. channels: 1 or 3; None takes 1 when every image is grey.
 
     Raises:
         BadInputError: no class folders or one whose name is not UTF-8, other folders beside train/ and test/, an
@@ -32,7 +41,8 @@ def read_folder(
     parts = folder / "train", folder / "test"
     if not any(part.is_dir() for part in parts):
         names = _class_names([folder], classes)
-        return Pool(classes=names, train=_read(folder, names, resize=resize, channels=channels, unlabelled=True))
+        samples = _read(folder, names, resize=resize, channels=channels, unlabelled=True, storage=storage)
+        return Pool(classes=names, train=samples, original=partial(_original, folder))
     found = _folders(folder)
     if found != ("test", "train"):
         raise BadInputError(
@@ -40,10 +50,16 @@ def read_folder(
             "(the validation split is cut out of train), or class folders alone"
         )
     names = _class_names([*parts], classes)
-    train = _read(parts[0], names, resize=resize, channels=channels, unlabelled=True, source=folder)
+    kept = partial(_read, classes=names, resize=resize, unlabelled=True, source=folder, storage=storage)
+    train = kept(parts[0], channels=channels)
     depth = train.inputs.shape[-1]
-    test = _read(parts[1], names, resize=resize, channels=depth, unlabelled=True, source=folder)
-    return Pool(classes=names, train=train, test=test)
+    test = kept(parts[1], channels=depth)
+    return Pool(classes=names, train=train, test=test, original=partial(_original, folder))
+
+
+def _original(folder: Path, name: str) -> SampleFile:
+    """The picture behind a sample. name: its id, the path below the source."""
+    return of_path(folder / name, name)
 
 
 def _class_names(folders: list[Path], classes: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -80,7 +96,7 @@ def read_labelled_folder(
     folder: Path,
     *,
     classes: tuple[str, ...] | None,
-    resize: tuple[int, int] | None,
+    resize: Resize | None,
     channels: int | None,
     limit: int | None = None,
 ) -> Samples:
@@ -129,11 +145,12 @@ def _read(
     folder: Path,
     classes: tuple[str, ...],
     *,
-    resize: tuple[int, int] | None,
+    resize: Resize | None,
     channels: int | None,
     limit: int | None = None,
     unlabelled: bool = False,
     source: Path | None = None,
+    storage: Storage = MEMORY,
 ) -> Samples:
     """The images of the class folders, and with `unlabelled` those that have no label.
 
@@ -148,11 +165,16 @@ def _read(
     if limit is not None:
         labels = np.array([k for _, k in paths], dtype=np.int64)
         paths = [paths[place] for place in draw(labels, len(paths), max(1, limit), seed=0)]
-    return Samples(
-        inputs=stack(((str(path), path) for path, _ in paths), resize=resize, channels=channels),
-        labels=np.array([k for _, k in paths], dtype=np.int64),
-        ids=np.array([path.relative_to(source or folder).as_posix() for path, _ in paths]),
+    names = [path.relative_to(source or folder).as_posix() for path, _ in paths]
+    inputs = stack(
+        [(str(path), path) for path, _ in paths],
+        resize=resize,
+        channels=channels,
+        storage=storage,
+        source=folder,
+        files=[(name, path) for name, (path, _) in zip(names, paths, strict=True)],
     )
+    return Samples(inputs=inputs, labels=np.array([k for _, k in paths], dtype=np.int64), ids=np.array(names))
 
 
 def _images(folder: Path) -> list[Path]:

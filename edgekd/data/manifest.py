@@ -1,17 +1,25 @@
 """A table of image files: one row a picture, with its label, split, group and id. CSV, TSV or Parquet."""
 
 import csv
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from edgekd.data import label_sets
 from edgekd.data.dataset import UNLABELLED, Pool, Samples
+from edgekd.data.parquet import import_parquet
 from edgekd.data.pictures import stack
-from edgekd.errors import BadInputError, EnvironmentFault, nearest
+from edgekd.data.read_picture import Resize
+from edgekd.data.sample_file import SampleFile, of_path
+from edgekd.decoded import MEMORY, Storage
+from edgekd.errors import BadInputError, nearest
 
 COLUMNS = ("path", "label", "split", "group", "id")
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -56,7 +64,7 @@ def columns(path: Path) -> tuple[str, ...]:
         EnvironmentFault: Parquet without pyarrow.
     """
     if path.suffix.lower() == ".parquet":
-        return tuple(_parquet(path).column_names)
+        return tuple(read_parquet(path).column_names)
     lines = _text_rows(path)
     return tuple(name.strip() for name in lines[0][1]) if lines else ()
 
@@ -64,45 +72,57 @@ def columns(path: Path) -> tuple[str, ...]:
 def read_manifest(
     path: Path,
     *,
-    resize: tuple[int, int] | None,
+    resize: Resize | None,
     channels: int | None,
     classes: tuple[str, ...] | None,
+    separator: str | None = None,
+    storage: Storage = MEMORY,
 ) -> Pool:
     """The pictures that a table lists: `path`, and where they are there `label`, `split`, `group` and `id`.
 
     Paths are relative to the table. A row without a label is an unlabelled sample. Classes: those given, else the
     labels that occur, sorted (as numbers where all are). split: train, validation or test; without the column all is
     split as the recipe says. group: whom a picture comes from. id: its name elsewhere (a table of scores); the path
-    without. Other columns are the user's own, and are not read.
+    without. separator: what stands between the labels of a multi-label task, None for one class a picture; a cell may
+    also be a list, of JSON or of Parquet, an empty one says that no class holds, and `?`, or nothing in Parquet, that
+    it is not known. Other columns are the user's own, and are not read.
 
     Raises:
         BadInputError: naming the line: a missing file, a label that is no class, a picture that stands there twice, an
             unknown split, an empty group; or an unreadable table.
         EnvironmentFault: Parquet without pyarrow, or no pillow.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, unknown="" if separator is None else label_sets.UNKNOWN)
     _check_files(path, rows)
     _check_repeats(path, rows)
-    names = classes or _names(path, rows)
-    numbers = {name: number for number, name in enumerate(names)}
-    _check_labels(path, rows, numbers)
-    samples = _samples(path, rows, numbers, resize=resize, channels=channels)
+    if separator is None:
+        names, labels = _one_class(path, rows, classes)
+    else:
+        names, labels = _label_sets(path, rows, classes, separator)
+    samples = _samples(path, rows, labels, resize=resize, channels=channels, storage=storage)
+    original = partial(_original, path.parent, {row.id or row.path: row.path for row in rows})
     if rows[0].split is None:
-        return Pool(classes=names, train=samples)
+        return Pool(classes=names, train=samples, original=original)
     splits = np.array([row.split for row in rows])
     parts = {split: samples.take(np.flatnonzero(splits == split)) for split in np.unique(splits).tolist()}
     if "train" not in parts:
         raise BadInputError(f"{path}: no row is of split 'train'; expected pictures to train on")
-    return Pool(classes=names, train=parts["train"], validation=parts.get("validation"), test=parts.get("test"))
+    validation, test = parts.get("validation"), parts.get("test")
+    return Pool(classes=names, train=parts["train"], validation=validation, test=test, original=original)
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """The table's rows, their cells stripped.
+def _original(folder: Path, files: Mapping[str, str], name: str) -> SampleFile:
+    """The picture behind a sample. name: its id."""
+    return of_path(folder / files[name], files[name])
+
+
+def read_rows(path: Path, *, unknown: str = "") -> tuple[Row, ...]:
+    """The table's rows, their cells stripped. unknown: what stands for a label of Parquet's that is null.
 
     Raises:
         BadInputError: no `path` column, one whose name is nearly that of a known one, or a row of another length.
     """
-    table = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _text_rows(path)
+    table = _parquet_rows(path, unknown) if path.suffix.lower() == ".parquet" else _text_rows(path)
     if not table:
         raise BadInputError(f"{path}: empty; expected a header such as path,label and one row a picture")
     header = [name.strip() for name in table[0][1]]
@@ -167,31 +187,36 @@ def _text_rows(path: Path) -> list[tuple[str, list[str]]]:
         raise BadInputError(f"{path}: not a readable table ({err}); expected CSV with a header line") from err
 
 
-def _parquet_rows(path: Path) -> list[tuple[str, list[str]]]:
-    table = _parquet(path)
+def _parquet_rows(path: Path, unknown: str) -> list[tuple[str, list[str]]]:
+    table = read_parquet(path)
     wanted = [name for name in table.column_names if name in COLUMNS]
     header = list(table.column_names)
     values = {name: table.column(name).to_pylist() for name in wanted}
     body = [
-        (f"row {number}", ["" if name not in values else _cell(values[name][number]) for name in header])
+        (
+            f"row {number}",
+            [
+                "" if name not in values else _cell(values[name][number]) or (unknown if name == "label" else "")
+                for name in header
+            ],
+        )
         for number in range(table.num_rows)
     ]
     return [("schema", header), *body]
 
 
 def _cell(value: object) -> str:
-    """A label may be a number; 3.0, as pandas writes a column of integers with gaps, is 3."""
+    """A label may be a number; 3.0, as pandas writes a column of integers with gaps, is 3. A list is one of labels."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: pandas' own "nothing here"
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _parquet(path: Path) -> Any:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as err:
-        raise EnvironmentFault(f'{path}: Parquet needs pyarrow; install it: pip install "edgekd[parquet]"') from err
+def read_parquet(path: Path) -> Any:
+    """The Arrow table in a Parquet file. Raises BadInputError, or EnvironmentFault without pyarrow."""
+    pyarrow, parquet = import_parquet(path)
     try:
         return parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as err:
@@ -230,6 +255,27 @@ def _check_repeats(path: Path, rows: Sequence[Row]) -> None:
             )
 
 
+def _one_class(
+    path: Path, rows: Sequence[Row], classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], npt.NDArray[Any]]:
+    names = classes or _names(path, rows)
+    numbers = {name: number for number, name in enumerate(names)}
+    _check_labels(path, rows, numbers)
+    labels = [UNLABELLED if row.label is None else numbers[row.label] for row in rows]
+    return names, np.array(labels, dtype=np.int64)
+
+
+def _label_sets(
+    path: Path, rows: Sequence[Row], classes: tuple[str, ...] | None, separator: str
+) -> tuple[tuple[str, ...], npt.NDArray[Any]]:
+    bare = all(row.label is None for row in rows)  # a table of empty cells, or without the column, has no labels
+    sets = [
+        None if bare else label_sets.parse(row.label or "", separator, where=f"{path}, {row.where}") for row in rows
+    ]
+    names = classes or label_sets.class_names(sets, source=str(path))
+    return names, label_sets.indicator(sets, names, where=lambda row: f"{path}, {rows[row].where}")
+
+
 def _names(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
     found = {row.label for row in rows if row.label is not None}
     if not found:
@@ -256,13 +302,19 @@ def _check_labels(path: Path, rows: Sequence[Row], numbers: dict[str, int]) -> N
 
 
 def _samples(
-    path: Path, rows: Sequence[Row], numbers: dict[str, int], *, resize: tuple[int, int] | None, channels: int | None
+    path: Path,
+    rows: Sequence[Row],
+    labels: npt.NDArray[Any],
+    *,
+    resize: Resize | None,
+    channels: int | None,
+    storage: Storage,
 ) -> Samples:
-    named = ((f"{path}, {row.where}: {path.parent / row.path}", path.parent / row.path) for row in rows)
-    labels = [UNLABELLED if row.label is None else numbers[row.label] for row in rows]
+    named = [(f"{path}, {row.where}: {path.parent / row.path}", path.parent / row.path) for row in rows]
+    files = [(row.path, path.parent / row.path) for row in rows]
     return Samples(
-        inputs=stack(named, resize=resize, channels=channels),
-        labels=np.array(labels, dtype=np.int64),
+        inputs=stack(named, resize=resize, channels=channels, storage=storage, source=path, files=files),
+        labels=labels,
         ids=np.array([row.id or row.path for row in rows]),
         groups=None if rows[0].group is None else np.array([row.group for row in rows]),
     )

@@ -131,7 +131,7 @@ def draw(labels: npt.NDArray[np.int64] | None, n: int, count: int, *, seed: int)
     order = generator.permutation(n).astype(np.int64)
     if count >= n:
         return np.sort(order)
-    if labels is not None:
+    if labels is not None and labels.ndim == 1:
         order = order[np.argsort(labels[order], kind="stable")]
     spaced = ((np.arange(count) + generator.random()) * n / count).astype(np.int64)
     return np.sort(order[spaced])

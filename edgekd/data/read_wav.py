@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+FIXED = {"longer": "cut at the end", "shorter": "zeros at the end"}
+"""How a clip gets its length."""
+
 
 def read_wav(path: Path, *, mix: bool = False) -> tuple[Any, int]:
     """The samples (n,) int16 of a PCM file of 8, 16, 24 or 32 bits, and its rate in hertz.
@@ -45,6 +48,23 @@ def read_wav(path: Path, *, mix: bool = False) -> tuple[Any, int]:
     if channels > 1:
         samples = (samples.astype(np.int64).sum(axis=1) // channels).astype(np.int16)
     return samples.reshape(-1), rate
+
+
+def describe(length: int, *, sample_rate: int, mono: str) -> dict[str, Any]:
+    """What `read` needs to know, JSON-ready. length: samples of a clip; mono: `mix`, or `refuse` several channels."""
+    return {"sample_rate": sample_rate, "mono": mono, "samples": length, **FIXED}
+
+
+def read(path: Path, facts: dict[str, Any]) -> Any:
+    """The clip (samples,) int16 of a WAV file: its beginning, or all of it and silence. facts: of `describe`.
+
+    Raises:
+        ValueError: as `read_wav`, or another rate.
+    """
+    samples, rate = read_wav(path, mix=facts["mono"] == "mix")
+    if rate != facts["sample_rate"]:
+        raise ValueError(f"{path}: {rate} samples a second; expected {facts['sample_rate']}: resample it")
+    return fit(samples, facts["samples"])
 
 
 def fit(samples: Any, length: int) -> Any:

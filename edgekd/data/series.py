@@ -1,14 +1,19 @@
 """Windows of sensor readings from the arrays of an .npz file, and what those from a table share with them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.data import label_sets
 from edgekd.data.dataset import UNLABELLED, Pool, Samples
-from edgekd.data.npz import Array, read_arrays
+from edgekd.data.npz import Array, large_inputs, read_arrays
+from edgekd.data.npz_rows import Header, read_headers, stored_rows
+from edgekd.decoded import MEMORY, Storage
 from edgekd.errors import BadInputError, nearest
+from edgekd.rows import Inputs
 
 Names = npt.NDArray[np.str_]
 
@@ -17,33 +22,43 @@ ENDINGS = {"train": "_train", "validation": "_validation", "test": "_test"}
 
 def holds_series(path: Path) -> bool:
     """Whether an .npz file holds readings: numbers with a point, (windows, length) or (windows, length, channels)."""
-    arrays = read_arrays(path)
-    first = next((arrays[name] for name in ("x", "x_train") if name in arrays), None)
-    return first is not None and np.issubdtype(first.dtype, np.floating) and first.ndim in (2, 3)
+    headers = read_headers(path)
+    first = next((headers[name] for name in ("x", "x_train") if name in headers), None)
+    return first is not None and np.issubdtype(first.dtype, np.floating) and len(first.shape) in (2, 3)
 
 
-def read_series_npz(path: Path, *, classes: tuple[str, ...] | None) -> Pool:
+def read_series_npz(path: Path, *, classes: tuple[str, ...] | None, storage: Storage = MEMORY) -> Pool:
     """Windows from arrays x and y; or x_train, y_train, x_test, … where the file brings its own splits.
 
     x: (n, length, channels) or (n, length) numbers, one window a sample. y: (n,) strings, the names of classes, or
-    integers, numbers into `classes` where there are names, else names themselves; '' or -1 for no label. Optional:
+    integers, numbers into `classes` where there are names, else names themselves; '' or -1 for no label; or, of a
+    multi-label task, (n, K) of 1, 0 and -1. Optional:
     groups (n,), whom each window comes from, and ids (n,), with the same endings as x; `classes`, `channels`: names.
 
     Raises:
         BadInputError: what `read_arrays` raises, a missing array, a wrong shape or dtype, or a reading that is not
             finite.
     """
-    arrays = read_arrays(path)
-    endings = ENDINGS if "x_train" in arrays else {"train": ""}
-    windows = {part: _windows(path, arrays, f"x{end}") for part, end in endings.items() if _there(arrays, part, end)}
+    large = large_inputs(path, storage, itemsize=4)
+    arrays = read_arrays(path, without=large)
+    endings = ENDINGS if "x_train" in {*arrays, *large} else {"train": ""}
+    windows: dict[str, Inputs] = {}
+    for part, end in endings.items():
+        if f"x{end}" in large:
+            windows[part] = _stored(path, f"x{end}", large[f"x{end}"], storage)
+        elif _there(arrays, part, end):
+            windows[part] = _windows(path, arrays, f"x{end}")
     written = tuple(str(name) for name in arrays["classes"].ravel()) if "classes" in arrays else None
     given = classes or written
-    labels = {part: _labels(path, arrays, f"y{endings[part]}", len(x), given) for part, x in windows.items()}
-    names = given or class_names(path, (label for each in labels.values() for label in each))
+    names, labels = _label_sets(path, arrays, endings, windows, given)
+    if not labels:
+        named = {part: _labels(path, arrays, f"y{endings[part]}", len(x), given) for part, x in windows.items()}
+        names = given or class_names(path, (label for each in named.values() for label in each))
+        labels = {part: numbered(path, each, names, where="window") for part, each in named.items()}
     parts = {
         part: Samples(
             inputs=x,
-            labels=numbered(path, labels[part], names, where="window"),
+            labels=labels[part],
             ids=_column(path, arrays, f"ids{endings[part]}", len(x)),
             groups=_column(path, arrays, f"groups{endings[part]}", len(x)),
         )
@@ -108,6 +123,27 @@ def numbered(
     return np.array([UNLABELLED if label is None else known[label] for label in labels], dtype=np.int64)
 
 
+def _label_sets(
+    path: Path,
+    arrays: Mapping[str, Array],
+    endings: Mapping[str, str],
+    windows: Mapping[str, Inputs],
+    classes: tuple[str, ...] | None,
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[Any]]]:
+    """Names and labels of a multi-label task, whose y is (n, K); nothing where it has one class a window."""
+    y = arrays.get(f"y{endings['train']}")
+    if y is None or y.ndim != 2:
+        return (), {}
+    labels: dict[str, npt.NDArray[Any]] = {}
+    for part, x in windows.items():
+        name = f"y{endings[part]}"
+        if name in arrays:
+            labels[part] = label_sets.from_array(f"{path}: '{name}'", arrays[name], len(x))
+        else:
+            labels[part] = np.full((len(x), y.shape[1]), UNLABELLED, dtype=np.int8)
+    return classes or tuple(str(number) for number in range(y.shape[1])), labels
+
+
 def _there(arrays: Mapping[str, Array], part: str, ending: str) -> bool:
     return part == "train" or f"x{ending}" in arrays
 
@@ -120,22 +156,51 @@ def _windows(path: Path, arrays: Mapping[str, Array], name: str) -> npt.NDArray[
         )
     x = arrays[name]
     readings = x[..., None] if x.ndim == 2 else x
-    numbers = np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)
-    if not numbers or readings.ndim != 3 or 0 in readings.shape[1:]:
-        raise BadInputError(
-            f"{path}: '{name}' is {x.dtype} of shape {x.shape}; expected numbers, (windows, length, channels) or "
-            "(windows, length)"
-        )
+    _check_shape(path, name, x.dtype, x.shape)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
         windows = np.ascontiguousarray(readings, dtype=np.float32)
     bad = np.argwhere(~np.isfinite(windows))
     if len(bad):
-        window, row, channel = bad[0].tolist()
-        raise BadInputError(
-            f"{path}: '{name}' holds {readings[window, row, channel]} in window {window}, row {row}, channel {channel} "
-            f"({len(bad)} such readings); expected finite float32 numbers: fill them in, or drop the window"
-        )
+        raise _not_finite(path, name, readings[tuple(bad[0])], bad[0], len(bad))
     return windows
+
+
+def _check_shape(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    numbers = np.issubdtype(dtype, np.floating) or np.issubdtype(dtype, np.integer)
+    if not numbers or len(shape) not in (2, 3) or 0 in shape[1:]:
+        raise BadInputError(
+            f"{path}: '{name}' is {dtype} of shape {shape}; expected numbers, (windows, length, channels) or "
+            "(windows, length)"
+        )
+
+
+def _not_finite(path: Path, name: str, found: Any, place: npt.NDArray[Any], count: int) -> BadInputError:
+    window, row, channel = place.tolist()
+    return BadInputError(
+        f"{path}: '{name}' holds {found} in window {window}, row {row}, channel {channel} ({count} such readings); "
+        "expected finite float32 numbers: fill them in, or drop the window"
+    )
+
+
+def _stored(path: Path, name: str, header: Header, storage: Storage) -> Inputs:
+    """Windows that are too large for memory, as float32."""
+    _check_shape(path, name, header.dtype, header.shape)
+
+    def check(chunks: Iterator[Array]) -> Iterator[Array]:
+        count, seen = 0, 0
+        first: tuple[Any, npt.NDArray[Any]] | None = None
+        for chunk in chunks:
+            bad = np.argwhere(~np.isfinite(chunk))
+            if len(bad) and first is None:
+                first = chunk[tuple(bad[0])], bad[0] + [seen, 0, 0]
+            count, seen = count + len(bad), seen + len(chunk)
+            if first is None:
+                yield chunk
+        if first is not None:
+            raise _not_finite(path, name, *first, count)
+
+    row = header.shape[1:] if len(header.shape) == 3 else (*header.shape[1:], 1)
+    return stored_rows(path, name, header, row=row, dtype=np.float32, storage=storage, check=check)
 
 
 def _labels(

@@ -1,16 +1,21 @@
 """What a table of sensor readings probably means, from the names of its columns; for a recipe to start from."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
-from edgekd.data.series_csv import SPLIT, Windows, read_table
+from edgekd.data.series_csv import Windows
+from edgekd.data.series_scan import SPLIT
+from edgekd.data.series_table import SUFFIXES, open_table
 
 LABELS = ("label", "class", "activity", "target", "y")
 GROUPS = ("group", "subject", "user", "participant", "person", "machine", "device")
 IDS = ("window", "window_id", "segment", "id")
 TIMES = ("time", "timestamp", "t", "seconds", "index")
 """Usual names of columns, in lower case; the first that is there is taken."""
+
+LOOKED_AT = 500_000
+"""Rows from which the table is guessed at: their cells are all in memory."""
 
 LONGEST = 128
 """Rows a window where nothing says more: two and a half seconds at 50 Hz, as in the UCI HAR data set."""
@@ -22,9 +27,10 @@ def guess_windows(path: Path) -> Windows | None:
     Raises:
         BadInputError: the file is no table.
     """
-    if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return None
-    header, rows, _ = read_table(path)
+    table = open_table(path)
+    header, rows = table.header, [cells for _, cells in islice(table.rows(), LOOKED_AT)]
     label, group, window_id = (_first(header, names) for names in (LABELS, GROUPS, IDS))
     others = {label, group, window_id, SPLIT, *(name for name in header if name.lower() in TIMES)}
     columns = tuple(name for place, name in enumerate(header) if name not in others and _is_number(rows[0][place]))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekd.data.label_sets import UNKNOWN
+from edgekd.data.text_file import TextFile
 from edgekd.errors import BadInputError, nearest
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": None}
@@ -28,12 +30,16 @@ BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Where a record has its parts. id, group: None for columns of these names, where there are such."""
+    """Where a record has its parts. id, group: None for columns of these names, where there are such.
+
+    several: the label may be a list, of a multi-label task; one that is missing or null reads as `?`, not known.
+    """
 
     text: str = "text"
     label: str = "label"
     id: str | None = None
     group: str | None = None
+    several: bool = False
 
     def among(self, found: Sequence[str]) -> dict[str, str]:
         """Part -> column, of those that every record must have. found: the columns that there are."""
@@ -48,11 +54,12 @@ class Columns:
 class Texts:
     """What a file holds, all lists of one length.
 
-    lines: where each record starts. labels: None where a record has none. ids, groups: None without such a column.
+    lines: where each record starts. texts: all that `read_texts` was given to add to. labels: None where a record has
+    none. ids, groups: None without such a column.
     """
 
     lines: list[int]
-    texts: list[str]
+    texts: list[str] | TextFile
     labels: list[str | None]
     ids: list[str] | None
     groups: list[str] | None
@@ -73,10 +80,11 @@ def is_text_file(path: Path, columns: Columns) -> bool:
     return columns.text in next(csv.reader([line], delimiter=delimiter), [])
 
 
-def read_texts(path: Path, columns: Columns) -> Texts:
+def read_texts(path: Path, columns: Columns, *, texts: list[str] | TextFile | None = None) -> Texts:
     """All records of a file, in its order.
 
-    One record is in memory at a time, beside what is kept of those before it: text, label, id and group.
+    One record is in memory at a time, beside what is kept of those before it: text, label, id and group. texts: what to
+    add the texts to; None: a list of their own.
 
     Raises:
         BadInputError: missing or empty file, another ending, text that is not UTF-8, a record that is too long or has
@@ -89,7 +97,7 @@ def read_texts(path: Path, columns: Columns) -> Texts:
     delimiter = SUFFIXES[path.suffix.lower()]
     records = _objects(path, columns) if delimiter is None else _rows(path, delimiter, columns)
     lines: list[int] = []
-    texts: list[str] = []
+    texts = [] if texts is None else texts
     labels: list[str | None] = []
     ids: dict[str, int] = {}
     groups: list[str] = []
@@ -107,7 +115,7 @@ def read_texts(path: Path, columns: Columns) -> Texts:
             )
         if "group" in record:
             groups.append(_group(path, number, record["group"]))
-    if not texts:
+    if not lines:
         raise BadInputError(f"{path}: holds no records; expected texts with labels")
     return Texts(
         lines=lines,
@@ -176,7 +184,7 @@ def _objects(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]
         if line.strip():
             values = _object(path, number, line)
             parts = parts or columns.among(list(values))
-            yield number, {part: _value(path, number, values, part, key) for part, key in parts.items()}
+            yield number, {part: _value(path, number, values, part, key, columns) for part, key in parts.items()}
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -189,11 +197,18 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return values
 
 
-def _value(path: Path, number: int, values: dict[str, Any], part: str, key: str) -> str:
+def _value(path: Path, number: int, values: dict[str, Any], part: str, key: str, columns: Columns) -> str:
     """A string, or a whole number as one; no label is the same as null or an empty one."""
     value = values.get(key)
     if part == "label" and value is None:
-        return ""
+        return UNKNOWN if columns.several else ""
+    if part == "label" and isinstance(value, list):
+        if not columns.several:
+            raise BadInputError(
+                f"{path}:{number}: '{key}' is a list; expected one class: set data.task = 'multi-label' if a text may "
+                "have several"
+            )
+        return json.dumps(value, ensure_ascii=False)
     if key not in values:
         known = list(map(str, values))
         raise BadInputError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.data import read_text
 from edgekd.errors import BadInputError, EnvironmentFault
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 SPECIAL = (PADDING, UNKNOWN)
 SMALLEST_VOCABULARY = 256 + len(SPECIAL)
-ENCODED_AT_ONCE = 1024
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int, lowercase: bool = True) -> str:
@@ -113,11 +113,7 @@ def encode(text: str, texts: Sequence[str], *, max_tokens: int) -> npt.NDArray[n
 
     text: of a tokenizer.json. A text without a single token, such as one of control characters, is all padding.
     """
-    tokenizer = open_tokenizer(text, max_tokens=max_tokens)
-    tokens = np.zeros((len(texts), max_tokens), dtype=np.int32)
-    for start in range(0, len(texts), ENCODED_AT_ONCE):
-        for row, found in enumerate(tokenizer.encode_batch(list(texts[start : start + ENCODED_AT_ONCE])), start):
-            tokens[row, : len(found.ids)] = found.ids
+    tokens: npt.NDArray[np.int32] = read_text.number(open_tokenizer(text), list(texts), max_tokens=max_tokens)
     return tokens
 
 

@@ -4,7 +4,8 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,10 @@ import numpy.typing as npt
 from edgekd.data.dataset import Pool, Samples
 from edgekd.data.image_folder import class_folders, evaluation_root
 from edgekd.data.read_wav import fit, read_wav
+from edgekd.data.sample_file import SampleFile, of_path
+from edgekd.decoded import MEMORY, Storage
 from edgekd.errors import BadInputError
+from edgekd.rows import CHUNK_BYTES, Inputs
 
 OTHER_SOUNDS = frozenset((".aac", ".aif", ".aiff", ".amr", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wma"))
 
@@ -70,12 +74,15 @@ class Clips:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Clip:
-    """A decoded file. name: its path below the source, with forward slashes."""
+    """A file. name: its path below the source, with forward slashes. count: its samples. samples: those, where they are
+    kept.
+    """
 
     path: Path
     name: str
     label: int
-    samples: npt.NDArray[np.int16]
+    count: int
+    samples: npt.NDArray[np.int16] | None
 
 
 def holds_sound(folder: Path) -> bool:
@@ -88,7 +95,7 @@ def holds_sound(folder: Path) -> bool:
     return False
 
 
-def read_wav_folder(folder: Path, clips: Clips) -> Pool:
+def read_wav_folder(folder: Path, clips: Clips, *, storage: Storage = MEMORY) -> Pool:
     """The WAV files anywhere below `folder/CLASS`, or the same below `folder/train` and `folder/test`.
 
     Raises:
@@ -103,8 +110,10 @@ def read_wav_folder(folder: Path, clips: Clips) -> Pool:
         raise BadInputError(
             f"{folder}: train/ has the classes {classes}, test/ {class_folders(test_root)}; expected the same"
         )
-    train, rate = _read(folder, train_root, classes, clips, rate=clips.sample_rate)
-    test, rate = _read(folder, test_root, classes, clips, rate=rate) if test_root != folder else ([], rate)
+    train, rate = _read(folder, train_root, classes, clips, rate=clips.sample_rate, storage=storage)
+    test: list[_Clip] = []
+    if test_root != folder:
+        test, rate = _read(folder, test_root, classes, clips, rate=rate, storage=storage)
     length = _length([*train, *test], clips, rate)
     front = clips.front(rate)
     if length < front["window"]:
@@ -115,19 +124,27 @@ def read_wav_folder(folder: Path, clips: Clips) -> Pool:
     groups = _groups(folder, [*train, *test], clips)
     return Pool(
         classes=classes,
-        train=_samples(train, length, groups),
-        test=_samples(test, length, groups) if test else None,
+        train=_samples(folder, train, length, groups, clips, storage),
+        test=_samples(folder, test, length, groups, clips, storage) if test else None,
         kind="audio",
         front=front,
+        original=partial(_original, folder),
     )
 
 
+def _original(folder: Path, name: str) -> SampleFile:
+    """The sound behind a sample. name: its id, the path below the source."""
+    return of_path(folder / name, name)
+
+
 def _read(
-    folder: Path, root: Path, classes: tuple[str, ...], clips: Clips, *, rate: int | None
+    folder: Path, root: Path, classes: tuple[str, ...], clips: Clips, *, rate: int | None, storage: Storage
 ) -> tuple[list[_Clip], int]:
-    """Every clip below `root`, and the rate that all have."""
+    """Every clip below `root`, and the rate that all have. Samples are kept only while all of them fit in memory."""
     found: list[_Clip] = []
-    for label, path in ((k, p) for k, name in enumerate(classes) for p in _sounds(root / name)):
+    paths = [(k, p) for k, name in enumerate(classes) for p in _sounds(root / name)]
+    longest, limit = 0, storage.most_bytes() / (2 * max(1, len(paths)))
+    for label, path in paths:
         try:
             samples, own = read_wav(path, mix=clips.mono == "mix")
         except ValueError as err:
@@ -139,7 +156,12 @@ def _read(
                 f"{path}: has {own} samples a second, {expected}; expected one rate: convert the file "
                 f"(ffmpeg -i IN -ar {rate} OUT.wav)"
             )
-        found.append(_Clip(path=path, name=path.relative_to(folder).as_posix(), label=label, samples=samples))
+        longest = max(longest, len(samples) if clips.seconds is None else round(clips.seconds * rate))
+        kept = samples if longest <= limit else None
+        name = path.relative_to(folder).as_posix()
+        found.append(_Clip(path=path, name=name, label=label, count=len(samples), samples=kept))
+        if kept is None and found[0].samples is not None:
+            found = [replace(clip, samples=None) for clip in found]
     if rate is None or not found:
         raise BadInputError(f"{root}: found no WAV files; expected some in each class folder")
     return found, rate
@@ -160,22 +182,45 @@ def _length(clips: list[_Clip], asked: Clips, rate: int) -> int:
     """Samples of every clip."""
     if asked.seconds is not None:
         return max(1, round(asked.seconds * rate))
-    longest = max(clips, key=lambda clip: len(clip.samples))
-    if len(longest.samples) > LONGEST_SECONDS * rate:
+    longest = max(clips, key=lambda clip: clip.count)
+    if longest.count > LONGEST_SECONDS * rate:
         raise BadInputError(
-            f"{longest.path}: {len(longest.samples) / rate:.1f} s long, and data.audio.seconds is not set: every clip "
+            f"{longest.path}: {longest.count / rate:.1f} s long, and data.audio.seconds is not set: every clip "
             "would become as long; set it, for example to 1.0"
         )
-    return len(longest.samples)
+    return longest.count
 
 
-def _samples(clips: list[_Clip], length: int, groups: Mapping[str, str]) -> Samples:
+def _samples(
+    folder: Path, clips: list[_Clip], length: int, groups: Mapping[str, str], asked: Clips, storage: Storage
+) -> Samples:
     names = [clip.name for clip in clips]
+    held = [fit(clip.samples, length) for clip in clips if clip.samples is not None]
     return Samples(
-        inputs=np.stack([fit(clip.samples, length) for clip in clips]),
+        inputs=np.stack(held) if len(held) == len(clips) else _kept(folder, clips, length, asked, storage),
         labels=np.array([clip.label for clip in clips], dtype=np.int64),
         ids=np.array(names),
         groups=np.array([groups[name] for name in names]) if groups else None,
+    )
+
+
+def _kept(folder: Path, clips: list[_Clip], length: int, asked: Clips, storage: Storage) -> Inputs:
+    """The samples in a file, read a second time: the first one told how long they are."""
+    step = max(1, CHUNK_BYTES // (2 * length))
+
+    def read(start: int) -> Iterator[npt.NDArray[np.int16]]:
+        for at in range(start, len(clips), step):
+            some = clips[at : at + step]
+            yield np.stack([fit(read_wav(clip.path, mix=asked.mono == "mix")[0], length) for clip in some])
+
+    return storage.keep(
+        source=folder,
+        files=[(clip.name, clip.path) for clip in clips],
+        settings={"kind": "sounds", "mono": asked.mono},
+        row=(length,),
+        dtype=np.int16,
+        count=len(clips),
+        read=read,
     )
 
 

@@ -6,14 +6,13 @@ One torch module a kind of data. To add one: a subclass of `Front`, and a line i
 from collections.abc import Mapping
 from typing import Any
 
-import numpy.typing as npt
-
 from edgekd.errors import BadInputError
 from edgekd.front.base import Front, Numbers
 from edgekd.front.log_mel import LogMel
 from edgekd.front.pixels import Pixels
 from edgekd.front.series import Series
 from edgekd.front.tokens import Tokens
+from edgekd.rows import Inputs
 
 __all__ = ["FRONTS", "Front", "LogMel", "Pixels", "Series", "Tokens", "build", "of", "statistics"]
 
@@ -36,6 +35,6 @@ def build(kind: str, facts: Mapping[str, Any], *, mean: Numbers, std: Numbers) -
     return of(kind).build(facts, mean=mean, std=std)
 
 
-def statistics(kind: str, inputs: npt.NDArray[Any], facts: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
+def statistics(kind: str, inputs: Inputs, facts: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
     """Mean and standard deviation of the training split, one number a channel (none for text)."""
     return of(kind).statistics(inputs, facts)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgekd.rows import Inputs
+
 Numbers = tuple[float, ...]
 
 
@@ -19,13 +21,16 @@ class Front(nn.Module):
     LAYOUT: ClassVar[str]
     """How the device lays a sample out, for the file's metadata; empty for images, where the recipe chooses."""
 
+    OPEN_AXES: ClassVar[tuple[int, ...]] = ()
+    """Axes of the input, beside the batch, that an exported file leaves open where the body takes any size of them."""
+
     @classmethod
     def build(cls, facts: Mapping[str, Any], *, mean: Numbers, std: Numbers) -> Self:
         """The module. facts: `edgekd.data.Dataset.front`; mean, std: as `statistics` gives them."""
         raise NotImplementedError
 
     @staticmethod
-    def statistics(inputs: npt.NDArray[Any], facts: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
+    def statistics(inputs: Inputs, facts: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
         """Mean and standard deviation that the body's input is standardised with. inputs: of the training split."""
         raise NotImplementedError
 

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgekd.data import read_wav
 from edgekd.errors import BadInputError
 from edgekd.front.base import Front
+from edgekd.rows import Inputs
 
 FULL_SCALE = 32_768.0
 
@@ -57,6 +59,7 @@ class LogMel(Front):
     mean: Tensor
     std: Tensor
     mono: str
+    samples: int | None
     fourier: Tensor
     bank: Tensor
 
@@ -70,7 +73,7 @@ class LogMel(Front):
             BadInputError: a band without a frequency of the window in it, or a frequency that the rate cannot hold.
         """
         super().__init__()
-        self.settings, self.mono = settings, "refuse"
+        self.settings, self.mono, self.samples = settings, "refuse", None
         bank = filter_bank(settings)
         used = np.flatnonzero(bank.any(axis=0))  # bins outside the bands are not computed: for 4 kHz of 8, half of all
         waves = fourier(settings, used) / FULL_SCALE
@@ -97,16 +100,15 @@ class LogMel(Front):
 
     @classmethod
     def build(cls, facts: Mapping[str, Any], *, mean: tuple[float, ...], std: tuple[float, ...]) -> Self:
-        """See `edgekd.front.Front`. facts: the fields of `LogMelSettings`; `mono`, what a file of two channels is."""
-        own = {name: value for name, value in facts.items() if name != "mono"}
+        """See `edgekd.front.Front`. facts: the fields of `LogMelSettings`; `mono`, what a file of two channels is;
+        `samples`, the length of a clip."""
+        own = {name: value for name, value in facts.items() if name not in ("mono", "samples")}
         front = cls(LogMelSettings(**own), mean=mean, std=std)
-        front.mono = facts.get("mono", "refuse")
+        front.mono, front.samples = facts.get("mono", "refuse"), facts.get("samples")
         return front
 
     @classmethod
-    def statistics(
-        cls, inputs: npt.NDArray[np.int16], facts: Mapping[str, Any]
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def statistics(cls, inputs: Inputs, facts: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each band over all windows, float64 sums; a constant band gets deviation 1."""
         front = cls.build(facts, mean=(0.0,), std=(1.0,))
         total = torch.zeros(2, front.settings.mels, dtype=torch.float64)
@@ -123,7 +125,9 @@ class LogMel(Front):
     def describe(self) -> dict[str, Any]:
         """See `edgekd.front.Front`."""
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        sound = {"sample_rate": self.settings.sample_rate, "mono": self.mono}
+        sound: dict[str, Any] = {"sample_rate": self.settings.sample_rate, "mono": self.mono}
+        if self.samples is not None:  # older files do not tell
+            sound = read_wav.describe(self.samples, **sound)
         numbers = {"inside_graph": True, "mean": mean, "std": std, "unit": "ln energy"}
         return numbers | {"audio": sound, "log_mel": asdict(self.settings)}
 

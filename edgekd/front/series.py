@@ -1,21 +1,23 @@
 """Series of sensor readings: each channel z-scored with the training split's own mean and deviation."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgekd.data import read_window
 from edgekd.front.base import Front
+from edgekd.rows import Inputs, chunks
 
 
 class Series(Front):
     """(readings - mean) / std, then channels before time, as 1-D convolutions take them.
 
     mean, std: one number a channel, in the sensor's own unit. channels: their names, which say in which order the
-    device has to feed them; empty where the data has none.
+    device has to feed them; empty where the data has none. length: readings a window; None in older files.
     """
 
     INPUT: ClassVar[str] = "series"
@@ -24,9 +26,16 @@ class Series(Front):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, mean: tuple[float, ...], std: tuple[float, ...], channels: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channels: tuple[str, ...] = (),
+        length: int | None = None,
+    ) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.length = channels, length
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 1, -1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 1, -1))
 
@@ -36,21 +45,22 @@ class Series(Front):
 
     @classmethod
     def build(cls, facts: Mapping[str, Any], *, mean: tuple[float, ...], std: tuple[float, ...]) -> Self:
-        """See `Front`. facts: `channels`, names in their order."""
-        return cls(mean=mean, std=std, channels=tuple(facts.get("channels", ())))
+        """See `Front`. facts: `channels`, names in their order, and `length`."""
+        return cls(mean=mean, std=std, channels=tuple(facts.get("channels", ())), length=facts.get("length"))
 
     @staticmethod
-    def statistics(
-        inputs: npt.NDArray[np.float32], facts: Mapping[str, Any]
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def statistics(inputs: Inputs, facts: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over all readings; a constant channel gets deviation 1.
 
         In float64: a sensor's offset can be a thousand times what it varies by. A channel is constant where it varies
         by less than float32 resolves of its mean.
         """
-        mean = inputs.mean(axis=(0, 1), dtype=np.float64)
+        total = np.zeros(inputs.shape[-1])
+        for chunk in chunks(inputs):
+            total += chunk.sum(axis=(0, 1), dtype=np.float64)
+        mean = total / math.prod(inputs.shape[:-1])
         variance = np.zeros_like(mean)
-        for window in inputs:  # one at a time: a float64 copy of all would be twice the data
+        for window in (window for chunk in chunks(inputs) for window in chunk):  # a float64 copy of all is too much
             variance += np.square(window - mean).mean(axis=0)
         std = np.sqrt(variance / max(1, len(inputs)))
         constant = std <= np.maximum(np.abs(mean), 1.0) * np.finfo(np.float32).eps
@@ -59,10 +69,6 @@ class Series(Front):
     def describe(self) -> dict[str, Any]:
         """See `Front`."""
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        return {
-            "inside_graph": True,
-            "mean": mean,
-            "std": std,
-            "unit": "the sensor's own",
-            "series": {"channels": list(self.channels)},
-        }
+        names = list(self.channels)
+        window = {"channels": names} if self.length is None else read_window.describe(self.length, names)
+        return {"inside_graph": True, "mean": mean, "std": std, "unit": "the sensor's own", "series": window}

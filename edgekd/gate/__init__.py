@@ -3,8 +3,8 @@
 from edgekd.gate.belongs import check_belongs
 from edgekd.gate.check import WORST_FIRST, Check, Verdict, compare, judged
 from edgekd.gate.judge import Gate, conclude, exit_code, judge
-from edgekd.gate.rejudge import rejudge
-from edgekd.gate.rules import FLOORS, RULES, Rule, Section, Unit, check_classes, flat, merge_limits
+from edgekd.gate.rejudge import check_verdicts, rejudge
+from edgekd.gate.rules import FLOORS, RULES, Rule, Section, Unit, check_classes, check_task, flat, merge_limits
 
 __all__ = [
     "FLOORS",
@@ -18,6 +18,8 @@ __all__ = [
     "Verdict",
     "check_belongs",
     "check_classes",
+    "check_task",
+    "check_verdicts",
     "compare",
     "conclude",
     "exit_code",

@@ -14,7 +14,7 @@ from edgekd.statistics import P99_MIN_SAMPLES
 Verdict = Literal["pass", "inconclusive", "fail"]
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
 
-SIGNED = {"top1_drop": 1.0, "sqnr_db": 200.0}
+SIGNED = {"top1_drop": 1.0, "micro_f1_drop": 1.0, "sqnr_db": 200.0}
 """Metrics that may be negative, and the largest magnitude that they can have."""
 
 CONSTANT = "the model gives one and the same answer to every sample: check weights and preprocessing"

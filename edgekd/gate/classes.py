@@ -28,14 +28,16 @@ class ClassCount:
 
 
 def class_counts(accuracy: Mapping[str, Any] | None) -> list[ClassCount]:
-    """The classes in the order of the confusion matrix; empty without labels.
+    """The classes in the order of the confusion matrix; empty without labels, and where a sample may have several.
 
     Raises:
         BadInputError: the names of `per_class` are not as many as the rows of the confusion matrix.
     """
     rows = (accuracy or {}).get("confusion") or ()
     names = [str(entry.get("name")) for entry in (accuracy or {}).get("per_class") or ()]
-    if rows and len(names) != len(rows):
+    if not rows:
+        return []
+    if len(names) != len(rows):
         raise BadInputError(f"per_class names {len(names)} classes, confusion has {len(rows)}; measure again")
     return [
         ClassCount(name=name, right=row[k], n=sum(row)) for k, (name, row) in enumerate(zip(names, rows, strict=True))

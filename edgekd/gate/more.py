@@ -16,6 +16,10 @@ MORE = {
 }
 
 
+MEANS = ("micro_f1", "macro_f1", "map", "micro_f1_drop")
+"""Metrics that are no plain proportion of the samples."""
+
+
 def what_helps(rule: Rule, numbers: Mapping[str, Any], limit: float) -> str:
     """What to do, in words; for an accuracy with about how many more samples, if the rates stay as they are."""
     more = more_samples(rule, numbers, limit) if rule.section == "accuracy" else None
@@ -37,7 +41,7 @@ def more_samples(rule: Rule, numbers: Mapping[str, Any], limit: float) -> int | 
             return None
         counts = (paired["both"], paired["only_fp32"], paired["only_model"], paired["neither"])
         total = samples_to_decide(*counts, limit, CONFIDENCE)
-    elif numbers.get("outputs") == "values":
+    elif numbers.get("outputs") == "values" or rule.metric in MEANS:
         total = _by_width(rule, numbers, value, n, limit)
     else:
         confidence = numbers.get("confidence_below", CONFIDENCE) if value < limit else CONFIDENCE

@@ -26,7 +26,7 @@ def rejudge(report: Mapping[str, Any], *, limits: Mapping[str, Any] | None = Non
     variant = trusted_variant(report)
     recorded = _recorded_limits(report)
     as_recorded = _judge(variant, recorded)
-    _check_verdicts(report, as_recorded)
+    check_verdicts(report, as_recorded)
     if not limits:
         return as_recorded
     given = {name: (float(limit), "given") for name, limit in known_limits(limits).items()}
@@ -54,7 +54,8 @@ def _recorded_limits(report: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     return recorded
 
 
-def _check_verdicts(report: Mapping[str, Any], found: Gate) -> None:
+def check_verdicts(report: Mapping[str, Any], found: Gate) -> None:
+    """Raise BadInputError where the report's recorded verdicts are not those of `found`."""
     gate = part(report, "gate") or {}
     said = {str(check.get("name")): check.get("verdict") for check in objects(gate, "checks")} | {
         "": gate.get("verdict")

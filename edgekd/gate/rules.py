@@ -35,6 +35,12 @@ RULES: dict[str, Rule] = {
         section="accuracy", metric="class_top1", interval="class_top1", unit="fraction", at_most=False
     ),
     "max_top1_drop": Rule(section="accuracy", metric="top1_drop", interval="top1_drop", unit="fraction", at_most=True),
+    "min_micro_f1": Rule(section="accuracy", metric="micro_f1", interval="micro_f1", unit="fraction", at_most=False),
+    "min_macro_f1": Rule(section="accuracy", metric="macro_f1", interval="macro_f1", unit="fraction", at_most=False),
+    "min_map": Rule(section="accuracy", metric="map", interval="map", unit="fraction", at_most=False),
+    "max_micro_f1_drop": Rule(
+        section="accuracy", metric="micro_f1_drop", interval="micro_f1_drop", unit="fraction", at_most=True
+    ),
     "min_agreement": Rule(
         section="accuracy", metric="agreement_teacher", interval="agreement_teacher", unit="fraction", at_most=False
     ),
@@ -115,6 +121,27 @@ def check_classes(limits: Iterable[str], classes: Iterable[str]) -> None:
         if of is not None and of not in known:
             shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
             raise BadInputError(f"limit {name}: no class '{of}'{nearest(of, known)}; the data has: {shown}")
+
+
+OF_CLASSES = ("min_top1", "min_class_top1", FLOORS, "max_top1_drop")
+OF_LABEL_SETS = ("min_micro_f1", "min_macro_f1", "min_map", "max_micro_f1_drop")
+"""Limits that mean something for one of the tasks alone: one class a sample, or several."""
+
+
+def check_task(limits: Iterable[str], sources: Mapping[str, str], *, multi_label: bool) -> None:
+    """Refuse a limit for another task than the data's. limits: names; sources: who set each.
+
+    Raises:
+        BadInputError: with the limits that there are instead.
+    """
+    foreign, instead = (OF_CLASSES, OF_LABEL_SETS) if multi_label else (OF_LABEL_SETS, OF_CLASSES)
+    for name in limits:
+        if (FLOORS if floor_class(name) is not None else name) in foreign:
+            task = "is multi-label" if multi_label else "has one class a sample"
+            raise BadInputError(
+                f"limit {name} (set by the {sources.get(name, 'recipe')}) does not fit the data, which {task}; "
+                f"expected one of: {', '.join((*instead, 'min_agreement', 'min_sqnr_db'))}"
+            )
 
 
 def merge_limits(recipe: Mapping[str, Any], target: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:

@@ -1,10 +1,11 @@
 """The limits of a language recipe -> pass, fail or inconclusive for each file, and which file ships."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgekd.gate import WORST_FIRST, Gate, Rule, conclude, judged
+from edgekd.language.score import Scores, perplexity_ratio
 
 RULES: dict[str, Rule] = {
     "max_perplexity_ratio": Rule(
@@ -24,17 +25,27 @@ class Chosen:
     reasons: Mapping[str, str]
 
 
-def judge(*, ratio: Mapping[str, Any], token: Mapping[str, Any], size_bytes: int, limits: Mapping[str, float]) -> Gate:
+def judge(
+    *,
+    ratio: Mapping[str, Any],
+    token: Mapping[str, Any],
+    size_bytes: int,
+    limits: Mapping[str, float],
+    sources: Mapping[str, str] | None = None,
+) -> Gate:
     """Each limit as a check, and the worst of their verdicts.
 
-    ratio: perplexity_ratio with its ends; token: p50_ms of the next token with its ends.
+    ratio: perplexity_ratio with its ends; token: p50_ms of the next token with its ends. sources: of a limit that is
+    not the recipe's, where it is from.
 
     Raises:
         BadInputError: a measurement is impossible.
     """
     measured = {"accuracy": ratio, "latency": token, "file": {"size_bytes": size_bytes}}
     checks = [
-        judged(name, RULES[name], measured[RULES[name].section], limit=limit, source="recipe")
+        judged(
+            name, RULES[name], measured[RULES[name].section], limit=limit, source=(sources or {}).get(name, "recipe")
+        )
         for name, limit in limits.items()
     ]
     return conclude(checks)
@@ -63,3 +74,38 @@ def choose(gates: Mapping[str, Gate], *, token_ms: Mapping[str, float], size_byt
         else:
             reasons[other] = f"{token_ms[other] / token_ms[name]:.2f}x the time of {name} a token"
     return Chosen(name=name, reasons=reasons)
+
+
+def variants(
+    files: Mapping[str, Any], speed: Mapping[str, Any], *, base: Scores, limits: Mapping[str, float]
+) -> tuple[list[dict[str, Any]], Gate]:
+    """Every file with its verdict, JSON-ready, the one that ships marked `selected`; and the verdict on that one.
+
+    files: as `edgekd.language.files.build` gives them; speed: as `edgekd.language.speed.measure`. base: of the network
+    whose perplexity that of each file is divided by.
+    """
+    ratios = {name: perplexity_ratio(Scores.read(files[name]["scores"]), base) for name in speed}
+    sizes = {name: files[name]["size_bytes"] for name in speed}
+    gates = {
+        name: judge(ratio=ratios[name], token=timed["token"], size_bytes=sizes[name], limits=limits)
+        for name, timed in speed.items()
+    }
+    chosen = choose(gates, token_ms={name: timed["token"]["p50_ms"] for name, timed in speed.items()}, size_bytes=sizes)
+    made = []
+    for name, entry in files.items():
+        if name not in gates:
+            made.append({"name": name, "selected": False, "path": None, "sha256": None, "reason": entry["reason"]})
+            continue
+        made.append(
+            {
+                "name": name,
+                "selected": name == chosen.name,
+                "reason": chosen.reasons[name],
+                **entry,
+                "test": Scores.read(entry["scores"]).summary(),
+                "ratio": ratios[name],
+                **speed[name],
+                "gate": asdict(gates[name]),
+            }
+        )
+    return made, gates[chosen.name]

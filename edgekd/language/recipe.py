@@ -1,13 +1,12 @@
 """The recipe of a language distillation: TOML -> a validated, frozen recipe with absolute paths, all errors at once."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from edgekd.errors import BadInputError, nearest
 from edgekd.language.text import BUILTIN
+from edgekd.recipe.read import document_of, validated
 from edgekd.recipe.section import Section
 
 Variant = Literal["fp32", "int8-weight-only", "int4-weight-only", "int8-dynamic", "fp16"]
@@ -179,6 +178,21 @@ class Recipe(Section):
     validate_: Validate = Field(default_factory=Validate, alias="validate")
     gate: Gate = Field(default_factory=Gate)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The students' methods: the recipe's own first, then what it is compared with."""
+        return tuple(dict.fromkeys((self.distill.method, *self.distill.compare)))
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a student learns from one, or one is brought, which files are compared with in any case."""
+        return self.teacher.weights is not None or set(self.methods) != {"ce"}
+
+    @property
+    def own_seed(self) -> int:
+        """Of the student's weights and order."""
+        return self.seed if self.training_seed is None else self.training_seed
+
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Recipe, "data": Data, "teacher": Teacher, "teacher.train": Training, "student": Network, "distill": Distill,
@@ -192,27 +206,13 @@ def load(path: Path, *, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         BadInputError: missing file, TOML syntax, unknown key, wrong type, contradiction; all errors in one message.
     """
-    if not path.is_file():
-        raise BadInputError(f"recipe {path}: no such file; expected a TOML file, such as recipes/language-quick.toml")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        raise BadInputError(f"recipe {path}: not valid TOML: {err}") from err
-    for override in overrides:
-        _override(document, override)
+    document = document_of(path, overrides=overrides, cure="expected a TOML file, such as recipes/language-quick.toml")
     return parse(document, origin=str(path), folder=path.resolve().parent)
 
 
 def parse(document: dict[str, Any], *, origin: str, folder: Path) -> Recipe:
     """The recipe in a parsed document. origin names it in messages; folder: where relative paths start."""
-    try:
-        recipe = Recipe.model_validate(_as_tuples(document))
-    except ValidationError as err:
-        lines = [_line(problem) for problem in err.errors()]
-        raise BadInputError(
-            f"recipe {origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
-        ) from err
-    return _absolute(recipe, folder)
+    return _absolute(validated(Recipe, document, origin=origin, sections=SECTIONS), folder)
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
@@ -225,41 +225,3 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.validate_.target.endswith(".toml"):
         updates["validate_"] = recipe.validate_.model_copy(update={"target": str(folder / recipe.validate_.target)})
     return recipe.model_copy(update=updates)
-
-
-def _as_tuples(value: Any) -> Any:
-    """TOML knows arrays only; pydantic in strict mode wants tuples where the recipe is frozen."""
-    if isinstance(value, dict):
-        return {key: _as_tuples(item) for key, item in value.items()}
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _override(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise BadInputError(f"--set {override}: expected section.key=value, for example distill.steps=300")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word, as a shell user writes it; the schema checks it like any other
-    *sections, last = key.strip().split(".")
-    table = document
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise BadInputError(f"--set {override}: '{section}' is a value, not a section")
-    table[last] = value
-
-
-def _line(problem: Any) -> str:
-    *parents, key = (str(part) for part in problem["loc"]) if problem["loc"] else ("",)
-    place = ".".join((*parents, key))
-    if problem["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in SECTIONS[".".join(parents)].model_fields.items()]
-        return f"unknown key '{place}'{nearest(key, known)} (allowed there: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"{place} is missing; expected it in the recipe"
-    message = str(problem["msg"])
-    if problem["type"] == "value_error":
-        return f"{place}: {message.removeprefix('Value error, ')}"
-    return f"{place}: found {problem['input']!r}; {message[0].lower() + message[1:]}"

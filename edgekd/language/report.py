@@ -1,49 +1,65 @@
-"""report.json and report.md of a language run. No torch here."""
+"""A language run's report as Markdown, and the rows of its tables, which the page and the terminal show too."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.files import write_atomic
 from edgekd.report.markdown import escape, gate_table
 from edgekd.report.wording import DASH, WORDS, fixed
 
-SCHEMA_VERSION = 1
-JSON, MARKDOWN = "report.json", "report.md"
+KIND, SCHEMA_VERSION = "language", 2
 
 ARM_HEADER = ("Network", "Bits a character", "Perplexity", "To the student's", "Parameters", "Trained")
 FILE_HEADER = ("File", "Size", "Bits a character", "Perplexity to the teacher's", "Prefill", "Next token", "Result")
 
 
-def write(report: Mapping[str, Any], folder: Path) -> None:
-    """Both files, each the old or the whole new one."""
-    write_atomic(folder / JSON, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_atomic(folder / MARKDOWN, render(report))
-
-
 def render(report: Mapping[str, Any]) -> str:
     """The report as Markdown: verdict, limits, what each network is worth, each file, conditions."""
-    gate, data = report["gate"], report["data"]
-    lines = [f"## {WORDS[gate['verdict']]}: {escape(report['name'])}, {escape(gate['variant'])}", ""]
+    gate = report["gate"]
+    lines = [f"## {WORDS[gate['verdict']]}: {escape(headline(report))}", ""]
     lines += gate_table(gate)
     lines += _table(ARM_HEADER, arm_rows(report))
     lines += _table(FILE_HEADER, variant_rows(report))
-    words, environment = data["vocabulary"], report["environment"]
-    facts = [
+    return "\n".join([*lines, *(f"- {escape(fact)}" for fact in facts(report))]) + "\n"
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """The verdict in one sentence."""
+    gate = report["gate"]
+    name, where = f"{report['name']}, {gate['variant']}", f"on {report['target']['name']}"
+    if gate["verdict"] == "pass":
+        return f"{name}, ships {where}"
+    if gate["verdict"] == "fail":
+        return f"{name}: misses a limit {where}"
+    return f"{name}: undecided {where}" + ("" if gate["checks"] else ", no limit was set")
+
+
+def facts(report: Mapping[str, Any]) -> list[str]:
+    """What the numbers are of and where they were measured, a sentence each."""
+    data = report["data"]
+    words = data["vocabulary"]
+    told = [
         f"Text: {', '.join(Path(source).name for source in data['sources'])}, {data['characters']:,} characters "
         f"(SHA-256 {data['sha256'][:12]}), {words['size']} {words['kind']}, context {data['context']}. Bits and "
         f"perplexity on {data['blocks']['test']} test blocks, 95 % intervals over them.",
         f"Prefill: {data['context']} tokens at once. Next token: one, after {data['context'] - 1} that are kept.",
-        f"{environment['cpu_model']} ({environment['isa']}), {report['session']['threads']} thread(s), "
-        f"{report['session']['provider']}, onnxruntime {environment['packages'].get('onnxruntime', DASH)}, "
-        f"target {report['target']['name']}.",
+        conditions(report),
     ]
     if report["target"]["proxy"]:
-        facts.append("Times are a proxy: measured on this machine, not on the device.")
-    if report["overrides"]:
-        facts.append("Not the recipe as it is written: " + " ".join(f"--set {text}" for text in report["overrides"]))
-    return "\n".join([*lines, *(f"- {escape(fact)}" for fact in facts)]) + "\n"
+        told.append("Times are a proxy: measured on this machine, not on the device.")
+    changed = report["recipe"]["overrides"]
+    if changed:
+        told.append("Not the recipe as it is written: " + " ".join(f"--set {text}" for text in changed))
+    return told
+
+
+def conditions(report: Mapping[str, Any]) -> str:
+    """The machine and the session, in a sentence."""
+    environment, session = report["environment"], report["session"]
+    return (
+        f"{environment['cpu_model']} ({environment['isa']}), {session['threads']} thread(s), {session['provider']}, "
+        f"onnxruntime {environment['packages'].get('onnxruntime', DASH)}, target {report['target']['name']}."
+    )
 
 
 def arm_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -56,9 +72,9 @@ def arm_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 f"{arm['name']}{f' ({knobs})' if knobs else ''}",
-                _with_ends(scores, "bits_per_character", 4),
-                _with_ends(scores, "perplexity", 4),
-                _with_ends(arm["ratio"], "perplexity_ratio", 4),
+                with_ends(scores, "bits_per_character", 4),
+                with_ends(scores, "perplexity", 4),
+                with_ends(arm["ratio"], "perplexity_ratio", 4),
                 f"{arm['parameters']:,}",
                 trained,
             )
@@ -78,17 +94,18 @@ def variant_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (
                 ("▶ " if variant["selected"] else "") + variant["name"],
                 f"{variant['size_bytes'] / 1024:,.0f} KiB",
-                _with_ends(variant["test"], "bits_per_character", 4),
-                _with_ends(variant["ratio"], "perplexity_ratio", 4),
+                with_ends(variant["test"], "bits_per_character", 4),
+                with_ends(variant["ratio"], "perplexity_ratio", 4),
                 f"{fixed(prefill['p50_ms'])} ms, {prefill['tokens_per_second']:,.0f} tokens/s",
                 f"{fixed(token['p50_ms'])} ms, {token['tokens_per_second']:,.0f} tokens/s",
-                f"{variant['verdict']}: {variant['reason']}",
+                f"{variant['gate']['verdict']}: {variant['reason']}",
             )
         )
     return rows
 
 
-def _with_ends(numbers: Mapping[str, Any], name: str, digits: int) -> str:
+def with_ends(numbers: Mapping[str, Any], name: str, digits: int) -> str:
+    """The number under `name`, and the ends of its interval."""
     low, high = (numbers[f"{name}_{end}"] for end in ("low", "high"))
     ends = (
         f"{fixed(low, digits=digits)} to {fixed(high, digits=digits)}" if low is not None and high is not None else DASH

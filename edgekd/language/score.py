@@ -1,9 +1,9 @@
 """Bits per character and perplexity of a network on a part of the text, with intervals over its blocks. No torch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,11 @@ class Scores:
     tokens: tuple[int, ...]
     characters: tuple[int, ...]
 
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Self:
+        """From the mapping that JSON gives back."""
+        return cls(**{name: tuple(found[name]) for name in ("nats", "tokens", "characters")})
+
     def summary(self) -> dict[str, Any]:
         """bits_per_character and perplexity (a token), each with the ends of its 95 % interval; JSON-ready."""
         bits, bit_ends = ratio_of_sums(np.array(self.nats) / math.log(2), np.array(self.characters))
@@ -44,18 +49,22 @@ class Scores:
         }
 
 
-def score(predict: Predict, part: Part, *, context: int) -> Scores:
+def score(predict: Predict, part: Part, *, context: int, what: str = "the network") -> Scores:
     """How well each token is foretold. Windows overlap by half, and a window adds only what none before it foretold:
 
     so every token but the first of a block counts once, and all but the first half window of a block are foretold from
     at least half a context.
+
+    what: as a message names the network.
 
     Raises:
         BadInputError: a logit is not finite.
     """
     nats = [_block(predict, block, context=context) for block in part.blocks]
     if not np.isfinite(nats).all():
-        raise BadInputError("the network returns NaN or infinity on the text; train it again with a lower rate")
+        raise BadInputError(
+            f"{what} returns NaN or infinity on the text; expected finite logits: train it again with a lower rate"
+        )
     return Scores(
         nats=tuple(nats),
         tokens=tuple(len(block.tokens) - 1 for block in part.blocks),
@@ -80,9 +89,10 @@ def _block(predict: Predict, block: Encoded, *, context: int) -> float:
 
 def token_nats(logits: npt.NDArray[np.float32], following: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """-ln softmax(logits) at the token that follows. logits: (..., K); following: (...). Float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(shifted, following[..., None], axis=-1)[..., 0]
-    nats: npt.NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=-1)) - chosen
+    with np.errstate(invalid="ignore"):  # of infinite logits: the answer is NaN, which `score` looks for
+        shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+        chosen = np.take_along_axis(shifted, following[..., None], axis=-1)[..., 0]
+        nats: npt.NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=-1)) - chosen
     return nats
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgekd.errors import BadInputError, EnvironmentFault, ExitCode
 from edgekd.latency.child import Round
 from edgekd.progress import Listener, Progress, silent
+from edgekd.rows import Inputs
 from edgekd.session import SessionOptions
 from edgekd.statistics import latency_quantiles
 
@@ -58,7 +59,7 @@ class Latency:
 
 def measure(
     files: Mapping[str, Path],
-    inputs: npt.NDArray[Any],
+    inputs: Inputs,
     options: SessionOptions,
     *,
     batch_size: int,

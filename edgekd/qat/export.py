@@ -1,4 +1,4 @@
-"""A fine-tuned student -> a standard QDQ file, and whether ONNX Runtime says the same of real images as torch does."""
+"""A fine-tuned student -> a standard QDQ file, and whether ONNX Runtime says the same of real samples as torch does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekd import export, pixels
-from edgekd.core.forward import predict
+from edgekd import export, front, pixels
 from edgekd.data import Samples
 from edgekd.errors import BadInputError
 from edgekd.export import Exported
@@ -20,7 +19,7 @@ from edgekd.runner import runner
 from edgekd.session import SessionOptions, facts, open_session
 
 MOST_APART = 0.002
-"""Top-1, beside one image: a kernel that rounds otherwise in a layer costs more."""
+"""Top-1, beside one sample: a kernel that rounds otherwise in a layer costs more."""
 
 BATCH = 64
 
@@ -28,7 +27,7 @@ BATCH = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedQdq:
     """A QDQ file. fake_top1, onnx_top1: of the fake-quantized network in torch and of the file in ONNX Runtime, on the
-    same images; agreement: share of them with the same class. n: images. Fractions, None
+    same samples; agreement: share of them with the same class. n: samples. Fractions, None
     without labels.
     """
 
@@ -50,13 +49,14 @@ def export_qdq(
 ) -> ExportedQdq:
     """Write a network of `edgekd.qat.fine_tune` as QuantizeLinear/DequantizeLinear of ai.onnx, preprocessing inside.
 
-    samples: real images with labels, at least 7, that nothing was trained on. metadata: as for `edgekd.export.export`.
+    samples: real ones with labels, at least 7, that nothing was trained on. metadata: as for `edgekd.export.export`.
     Weights are int8 and biases int32 initializers behind DequantizeLinear; nothing of torch's own stays.
 
     Raises:
         BadInputError: the network cannot be exported, or its accuracy in ONNX Runtime is another one.
     """
-    fake = predict(network, network.front.to_tensor(samples.inputs, torch.device("cpu")))
+    kind = next(name for name, made in front.FRONTS.items() if isinstance(network.front, made))
+    fake = pixels.predict(network, samples.inputs, torch.device("cpu"), kind=kind)
     exported = export.export(
         convert(network),
         path,
@@ -84,6 +84,6 @@ def export_qdq(
 def _onnx_logits(path: Path, samples: Samples, layout: str) -> Tensor:
     session = open_session(path, SessionOptions(threads=1))
     run = runner(session, facts(session, path))
-    images = export.to_layout(samples.inputs, layout)
-    chunks = [run(np.ascontiguousarray(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+    raw = export.to_layout(samples.inputs, layout)
+    chunks = [run(np.ascontiguousarray(raw[start : start + BATCH])) for start in range(0, len(raw), BATCH)]
     return torch.from_numpy(np.concatenate(chunks))

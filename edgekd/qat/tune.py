@@ -8,7 +8,7 @@ import torch
 
 from edgekd import distill, pixels
 from edgekd.core.epoch import EpochStats
-from edgekd.core.forward import Targets, predict
+from edgekd.core.forward import Targets
 from edgekd.core.optimizer import Settings
 from edgekd.core.source import Source
 from edgekd.core.trainer import Trainer
@@ -30,7 +30,7 @@ class Tuned:
     """A student fine-tuned with fake quantization; `edgekd.qat.export_qdq` makes a file of `network`.
 
     before_top1, validation_top1: on validation, fake-quantized, calibrated only and after training; a fraction, None
-    without labels.
+    without labels. before_map, validation_map: mean average precision, of a multi-label task instead.
     method: the objective with its numbers, `match_fixed` resolved.
     """
 
@@ -42,6 +42,8 @@ class Tuned:
     history: tuple[EpochStats, ...]
     before_top1: float | None
     validation_top1: float | None
+    before_map: float | None = None
+    validation_map: float | None = None
 
 
 def settings_for(training: Settings, *, epochs: int, learning_rate: float) -> Settings:
@@ -101,9 +103,7 @@ def fine_tune(
         )
     images = pixels.to_tensor(data.calibration.inputs, CPU, kind=data.kind)
     student = prepare(network, images, weight_bits=weight_bits, safe=safe)
-    before = pixels.top1(
-        predict(student, pixels.to_tensor(data.validation.inputs, CPU, kind=data.kind)), data.validation
-    )
+    raw = pixels.predict(student, data.validation.inputs, CPU, kind=data.kind)
     trainer = _Freezing(
         student.to(source.device),
         source=source,
@@ -113,7 +113,7 @@ def fine_tune(
     )
     history = distill.train(trainer, data, folder=folder / "qat", key=key, patience=None, listener=_renamed(listener))
     student = student.cpu().eval()
-    logits = predict(student, pixels.to_tensor(data.validation.inputs, CPU, kind=data.kind))
+    logits = pixels.predict(student, data.validation.inputs, CPU, kind=data.kind)
     return Tuned(
         network=student,
         weight_bits=weight_bits,
@@ -121,8 +121,10 @@ def fine_tune(
         method=method,
         settings=settings,
         history=tuple(history),
-        before_top1=before,
+        before_top1=pixels.top1(raw, data.validation),
         validation_top1=pixels.top1(logits, data.validation),
+        before_map=pixels.set_scores(raw, data.validation)[0],
+        validation_map=pixels.set_scores(logits, data.validation)[0],
     )
 
 

@@ -31,6 +31,7 @@ class Probe:
 
     sqnr_db: power of fp32's first output over the power of the difference, decibels; higher is closer.
     drop: top-1 lost on the labelled probes, or the share of other classes where there are no labels; lower is better.
+    Of a multi-label task micro F1 lost, or the share of other label sets.
     drop_noise: its standard error.
     """
 
@@ -49,10 +50,11 @@ class Probes:
         inputs: npt.NDArray[Any],
         options: SessionOptions,
         *,
-        labels: npt.NDArray[np.int64] | None,
+        labels: npt.NDArray[Any] | None,
+        multi_label: bool = False,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
-        self.options, self.clock = options, clock
+        self.options, self.clock, self.multi_label = options, clock, multi_label
         self._fp32 = _runner(fp32, options)
         # An OCR map is a thousand times a classifier's row.
         count = max(8, MAX_OUTPUT_BYTES // max(1, self._fp32(inputs[:1]).nbytes))
@@ -113,6 +115,9 @@ class Probes:
             raise BadInputError("its outputs are not finite")
         noise = float(np.square(outputs - self._outputs, dtype=np.float64).sum())
         sqnr_db = float(10 * np.log10(max(self._power, 1e-30) / max(noise, 1e-30)))
+        if self.multi_label:
+            lost = _label_sets_lost(outputs, self._outputs, self.labels)
+            return sqnr_db, float(lost.mean()), float(lost.std() / np.sqrt(len(lost)))
         axis = 1 if outputs.ndim == 4 else -1
         mine, theirs = outputs.argmax(axis), self._outputs.argmax(axis)
         if self.labels is not None and mine.ndim == 1:
@@ -120,6 +125,23 @@ class Probes:
         else:
             lost = (mine != theirs).reshape(len(mine), -1).mean(axis=1)
         return sqnr_db, float(lost.mean()), float(lost.std() / np.sqrt(len(lost)))
+
+
+def _label_sets_lost(
+    outputs: npt.NDArray[Any], reference: npt.NDArray[Any], labels: npt.NDArray[Any] | None
+) -> npt.NDArray[np.float64]:
+    """(n,): their mean is the micro F1 lost, to first order, or without labels the share of other label sets.
+
+    F1 is 1 - errors / (2 TP + errors): each sample's part is how many more errors it has now, over what fp32's samples
+    have below the line on average.
+    """
+    mine, theirs = outputs > 0, reference > 0
+    if labels is None:
+        return np.asarray((mine != theirs).any(axis=1), dtype=np.float64)
+    known, true = labels >= 0, labels == 1
+    more = ((mine != true) & known).sum(axis=1) - ((theirs != true) & known).sum(axis=1)
+    below = max(1.0, float(true.sum() + (theirs & known).sum()))
+    return np.asarray(more * (len(labels) / below), dtype=np.float64)
 
 
 def _runner(path: Path, options: SessionOptions) -> Run:

@@ -54,12 +54,14 @@ def search(
     *,
     wanted: Wanted,
     folder: Path,
-    labels: npt.NDArray[np.int64] | None = None,
+    labels: npt.NDArray[Any] | None = None,
+    multi_label: bool = False,
     listener: Listener = silent,
 ) -> Searched:
     """Build the wanted variants of `model` into `folder`, each the best that was found within the time.
 
-    calibration: (n, ...) real samples in the network's own layout and type; labels: (n,) theirs, or None.
+    calibration: (n, ...) real samples in the network's own layout and type; labels: (n,) theirs, or None;
+    of a multi-label task (n, K) of 1, 0 and -1, unknown.
 
     Raises:
         BadInputError: the network cannot be quantized at all, or the data is constant or not finite.
@@ -75,7 +77,13 @@ def search(
         bench = Bench(
             prepared.path,
             calibration,
-            Probes(model, calibration[picked], options, labels=None if labels is None else labels[picked]),
+            Probes(
+                model,
+                calibration[picked],
+                options,
+                labels=None if labels is None else labels[picked],
+                multi_label=multi_label,
+            ),
             options,
             input_name=prepared.input_name,
             metadata=_metadata(model),

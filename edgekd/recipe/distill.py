@@ -105,7 +105,7 @@ class Distill(Section):
     kd_warmup_epochs: float | None = _weight(
         "dkd only: epochs over which its weight grows from 0. Default 0; its authors took 20 of 240."
     )
-    epochs: int = Field(default=30, ge=1, description="Passes over the training images. Default 30: a modest budget.")
+    epochs: int = Field(default=30, ge=1, description="Passes over the training samples. Default 30: a modest budget.")
     batch_size: int = Field(
         default=128, ge=2, description="Images a step, over all processes. Default 128 (He et al. 2016)."
     )
@@ -134,7 +134,9 @@ class Distill(Section):
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = Field(
         default="none",
         description="Weight of each class in the label term: `balanced` is n / (K n_k), n_k the class's training "
-        "samples; or one number a class, in their order. The distillation term is never weighted. Default none.",
+        "samples; or one number a class, in their order. Of a multi-label task the weight is of the samples that have "
+        "the class, and `balanced` is those without over those with it. The distillation term is never weighted. "
+        "Default none.",
     )
     mixup: float = Field(
         default=0.0,
@@ -199,7 +201,7 @@ class Distill(Section):
     workers: int | None = Field(
         default=None,
         ge=0,
-        description="Processes that stream images to the device. Default: none where all pixels fit on the device.",
+        description="Processes that stream samples to the device. Default: none where all of them fit on the device.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto` takes a CUDA device where there is one, and says so."

@@ -1,42 +1,87 @@
 """Recipe TOML and overrides -> a validated recipe with absolute paths; all errors at once."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgekd.data import BUILTIN
 from edgekd.errors import BadInputError
 from edgekd.recipe.problems import explain
-from edgekd.recipe.schema import Recipe
-from edgekd.recipe.teacher import Teacher, TeacherKeys
+from edgekd.recipe.schema import SECTIONS, Data, Recipe
+from edgekd.recipe.section import Section
+from edgekd.recipe.teacher import KEYS, Teacher, TeacherKeys
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def load(path: Path, *, overrides: tuple[str, ...] = ()) -> Recipe:
+def load(path: Path, *, overrides: tuple[str, ...] = (), allow_download: bool = False) -> Recipe:
     """The recipe in a TOML file, with `section.key=value` overrides applied; relative paths made absolute.
+
+    allow_download: sets `allow_download` of its teacher, and of each member of an ensemble, that has a hub.
 
     Raises:
         BadInputError: missing file, TOML syntax, unknown key, wrong type, contradiction; all errors in one message.
     """
+    document = document_of(path, overrides=overrides, cure=f"`edgekd init DATA --out {path}` writes one")
+    if allow_download:
+        _allow_download(document, str(path))
+    return _absolute(parse(document, origin=str(path)), path.resolve().parent)
+
+
+def parse(document: dict[str, Any], *, origin: str) -> Recipe:
+    """The recipe in a parsed document. `origin` names it in messages."""
+    return validated(Recipe, document, origin=origin, sections=SECTIONS)
+
+
+class _DataAlone(Section):
+    data: Data
+
+
+def data_of(source: str, overrides: tuple[str, ...]) -> Data:
+    """The section [data] of a recipe that has nothing else. overrides: `data.key=value`.
+
+    Raises:
+        BadInputError: unknown key, wrong type, contradiction; all errors in one message.
+    """
+    document: dict[str, Any] = {"data": {"source": source}}
+    for override in overrides:
+        _override(document, override)
+    sections: dict[str, type[BaseModel]] = {**SECTIONS, "": _DataAlone}
+    return validated(_DataAlone, document, origin="from --set", sections=sections).data
+
+
+def document_of(path: Path, *, overrides: tuple[str, ...], cure: str) -> dict[str, Any]:
+    """The tables of a TOML file, with overrides applied. cure: what to do where there is no such file.
+
+    Raises:
+        BadInputError: missing file, TOML syntax, or an override that is none.
+    """
     if not path.is_file():
-        raise BadInputError(f"recipe {path}: no such file; `edgekd init DATA --out {path}` writes one")
+        raise BadInputError(f"recipe {path}: no such file; {cure}")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise BadInputError(f"recipe {path}: not valid TOML: {err}") from err
     for override in overrides:
         _override(document, override)
-    return _absolute(parse(document, origin=str(path)), path.resolve().parent)
+    return document
 
 
-def parse(document: dict[str, Any], *, origin: str) -> Recipe:
-    """The recipe in a parsed document. `origin` names it in messages."""
+def validated(
+    schema: type[Schema], document: dict[str, Any], *, origin: str, sections: Mapping[str, type[BaseModel]]
+) -> Schema:
+    """The document as `schema` has it. sections: name of each table, "" for the whole, -> its schema.
+
+    Raises:
+        BadInputError: unknown key, wrong type, contradiction; all errors in one message.
+    """
     try:
-        return Recipe.model_validate(_arrays_as_tuples(document))
+        return schema.model_validate(_arrays_as_tuples(document))
     except ValidationError as err:
-        lines = explain(err.errors())
+        lines = explain(err.errors(), sections)
         raise BadInputError(
             f"recipe {origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
         ) from err
@@ -47,6 +92,21 @@ def _arrays_as_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _arrays_as_tuples(item) for key, item in value.items()}
     return tuple(_arrays_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _allow_download(document: dict[str, Any], origin: str) -> None:
+    """Set the key in the teachers' tables, as far as the document has any; the schema says what else is wrong."""
+    teacher = document.get("teacher")
+    members = teacher.get("members", []) if isinstance(teacher, dict) else []
+    tables = [one for one in (teacher, *(members if isinstance(members, list) else ())) if isinstance(one, dict)]
+    fetched = [one for one in tables if "allow_download" in KEYS.get(str(one.get("kind")), ())]
+    if not fetched:
+        raise BadInputError(
+            f"recipe {origin}: --allow-download, and its teacher comes from no hub; expected kind timm or "
+            "transformers. Remove the option"
+        )
+    for one in fetched:
+        one["allow_download"] = True
 
 
 def _override(document: dict[str, Any], override: str) -> None:

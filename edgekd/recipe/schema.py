@@ -49,8 +49,19 @@ class Data(Section):
     )
     resize: tuple[int, int] | None = Field(
         default=None,
-        description="Height and width in pixels to which a folder's images are resized (bilinear, antialiased). "
-        "Default: none; images of mixed sizes are then an error.",
+        description="Height and width in pixels to which image files are brought, by `resize_filter` and "
+        "`resize_mode`. Default: none; images of mixed sizes are then an error.",
+    )
+    resize_filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = Field(
+        default="bilinear",
+        description="Pillow's resampling filter; all but nearest are antialiased. It ships in the bundle's reader. "
+        "Default bilinear: what most image networks are trained with.",
+    )
+    resize_mode: Literal["stretch", "crop", "pad"] = Field(
+        default="stretch",
+        description="`stretch`: the whole image, whatever its shape. `crop`: resized until it covers `resize`, then "
+        "its middle, as torchvision does. `pad`: resized until it fits into `resize`, black around it. Default "
+        "stretch: nothing is lost.",
     )
     channels: Literal[1, 3] | None = Field(
         default=None, description="1 (grey) or 3 (RGB), for image files. Default: 1 when every image is grey, else 3."
@@ -64,22 +75,34 @@ class Data(Section):
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of the training images held out to choose on. Default 0.1: common practice.",
+        description="Share of the training samples held out to choose on. Default 0.1: common practice.",
     )
     calibration_samples: int = Field(
         default=500,
         ge=2,
-        description="Training images held out for calibrating int8 ranges. Default 500: ranges of small nets no longer "
-        "move beyond it; ONNX Runtime's own examples use 100 to 1,000.",
+        description="Training samples held out for calibrating int8 ranges. Default 500: ranges of small nets no "
+        "longer move beyond it; ONNX Runtime's own examples use 100 to 1,000.",
     )
     test_fraction: float = Field(
         default=0.2,
         gt=0,
         lt=1,
-        description="Share of the images held out for the test where the source has no test part.",
+        description="Share of the samples held out for the test where the source has no test part.",
     )
     train_samples: int | None = Field(
-        default=None, ge=2, description="Use only so many training images, balanced by class. Default: all."
+        default=None, ge=2, description="Use only so many training samples, balanced by class. Default: all."
+    )
+    task: Literal["auto", "classes", "multi-label"] = Field(
+        default="auto",
+        description="`classes`: one class a sample; `multi-label`: as many as hold, or none, each decided by its own "
+        "sigmoid. Default auto: several where the source can only mean that (.npz with y (n, K) of 0 and 1, a saved "
+        "data set with a Sequence of ClassLabel), else one; tables and texts say it with this key.",
+    )
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What stands between the labels of a cell of a multi-label table, `cat;dog`. An empty cell says "
+        "that no class holds, `?` that nobody said. Lists of JSON and Parquet need none. Default `;`.",
     )
     balance: Literal["none", "sample"] = Field(
         default="none",
@@ -95,6 +118,12 @@ class Data(Section):
     crop_padding: int = Field(
         default=4, ge=1, description="Pixels of zero padding for the crop. Default 4 (He et al. 2016)."
     )
+    storage: Literal["auto", "memory", "disk"] = Field(
+        default="auto",
+        description="Where decoded samples stay: in `memory`, or on `disk`, in a file below the cache folder that "
+        "later runs use again and `edgekd cache` lists. Training gives the same bytes. Default auto: on disk what "
+        "would take more than a quarter of the available memory.",
+    )
     series: Series | None = Field(
         default=None, description="Of sensor readings, in a CSV or an .npz, the section [data.series]."
     )
@@ -103,10 +132,25 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.label_separator is not None and self.task != "multi-label":
+            raise ValueError(
+                f"label_separator is set, and task = '{self.task}' has one label a cell; set task = 'multi-label' or "
+                "remove it"
+            )
+        if self.label_separator is not None and not self.label_separator.strip():
+            raise ValueError("label_separator is blank, and blanks around a label are cut; expected such as ';'")
+        if self.task == "multi-label" and self.balance != "none":
+            raise ValueError(
+                f"balance = '{self.balance}' draws as many samples of every class, which samples of several classes "
+                "do not allow; remove it, and set distill.class_weights = 'balanced'"
+            )
         if "crop_padding" in self.model_fields_set and self.augment in ("none", "flip"):
             raise ValueError(f"crop_padding is set, but augment = '{self.augment}' does not crop; remove one of them")
         if self.resize is not None and min(self.resize) < 1:
             raise ValueError(f"resize is {list(self.resize)}; expected [height, width] in pixels, both positive")
+        for key in ("resize_filter", "resize_mode"):
+            if self.resize is None and key in self.model_fields_set:
+                raise ValueError(f"{key} is set without resize; set resize = [height, width], or remove {key}")
         return self
 
 
@@ -214,7 +258,7 @@ class Validate(Section):
         default="x86-1t", description="A name from `edgekd targets`, or a path to your own target TOML."
     )
     batch_size: int = Field(
-        default=1, ge=1, description="Images an inference while timing. Default 1: what a device does."
+        default=1, ge=1, description="Samples an inference while timing. Default 1: what a device does."
     )
     rounds: int = Field(
         default=3, ge=1, description="Fresh processes a variant, interleaved with the others'. Default 3."
@@ -262,13 +306,40 @@ class Gate(Section):
         default=None,
         ge=0,
         le=1,
-        description="Top-1 lost against the fp32 file on the same images, a fraction (0.01 = 1 point).",
+        description="Top-1 lost against the fp32 file on the same samples, a fraction (0.01 = 1 point).",
+    )
+    min_micro_f1: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Multi-label tasks: micro-averaged F1 on the test split at a probability of 1/2, a fraction; 2 TP "
+        "/ (2 TP + FP + FN) over all samples and classes.",
+    )
+    min_macro_f1: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Multi-label tasks: the mean of the classes' F1, a fraction; a rare class weighs as much as a "
+        "frequent one.",
+    )
+    min_map: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Multi-label tasks: mean average precision over the classes, a fraction; of no threshold.",
+    )
+    max_micro_f1_drop: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Multi-label tasks: micro F1 lost against the fp32 file on the same samples, a fraction.",
     )
     min_agreement: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Share of test images on which the file and the teacher agree (fp32 where there is no teacher).",
+        description="Share of test samples on which the file and the teacher agree (fp32 where there is no teacher): "
+        "on the class, or on the whole set of labels.",
     )
     min_isa_agreement: float | None = Field(
         default=None,
@@ -311,7 +382,7 @@ class Recipe(Section):
             return self
         if self.distill.teacher_cache != "off" and not self.distill.n_views and (mixes or self.data.augment != "none"):
             raise ValueError(
-                f"distill.teacher_cache = '{self.distill.teacher_cache}' with n_views = 0: the pictures of an epoch "
+                f"distill.teacher_cache = '{self.distill.teacher_cache}' with n_views = 0: the views of an epoch "
                 "never come again, so nothing kept would be used; set distill.n_views, for example 4"
             )
         return self

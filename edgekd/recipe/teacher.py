@@ -58,9 +58,9 @@ class TeacherKeys(Section):
     kind: Kind = Field(
         default="network",
         description="`network`: `model` with its `weights`; a file at `path`: `onnx`, `torchscript` (.pt), `pt2` "
-        "(torch.export) or `scores` (a table with a row a sample); `endpoint`: scores over HTTP; `timm`, "
-        "`transformers`: a pretrained image classifier by its name, `model`, or its folder, `path`; `ensemble` of "
-        "`members`. Default network.",
+        "(torch.export) or `scores` (a table with a row a sample); `endpoint`: scores over HTTP; `timm` (images), "
+        "`transformers` (images, sound, texts): a pretrained classifier by its name, `model`, or its folder, `path`; "
+        "`ensemble` of `members`. Default network.",
     )
     model: str | None = Field(
         default=None,
@@ -90,23 +90,25 @@ class TeacherKeys(Section):
         description="What its outputs mean, in their order; mapped by name onto the data's. Default: what its file "
         "says, else the data's own order, and the report says that it was assumed.",
     )
-    layout: Literal["nhwc", "nchw"] | None = Field(
+    layout: Literal["nhwc", "nchw", "nlc", "ncl"] | None = Field(
         default=None,
-        description="Layout of the images that it takes. Default: for ONNX what the file says, for torch nchw.",
+        description="Layout of the images that it takes, or of windows of series: `nlc` (length, channels) or `ncl`, "
+        "as torch's Conv1d. Default: for ONNX what the file says, for torch nchw and nlc.",
     )
     dtype: Literal["uint8", "int16", "int32", "int64", "float32", "float16", "bfloat16"] | None = Field(
-        default=None, description="torchscript, pt2: type of its input. Default float32."
+        default=None, description="torchscript, pt2: type of its input. Default float32, of texts int64."
     )
     scale: float | None = Field(
         default=None,
         gt=0,
         description="value = (raw × scale - mean) / std, for teachers that take floats: 1.0 gives raw 0 to 255, "
-        "0.00392156862745098 gives 0 to 1. Default: 1/255 where mean and std are set; else it must be said.",
+        "0.00392156862745098 gives 0 to 1; of sound 0.000030517578125 gives -1 to 1. Default: where mean and std are "
+        "set 1/255 for images and 1 for series; else it must be said, but for series.",
     )
     mean: tuple[float, ...] | None = Field(
         default=None,
-        description="Mean of pixels / 255 a channel (of pixels × scale where that is set), as the teacher was trained. "
-        "Default for a network: what its file says, else the training data's own.",
+        description="Mean of pixels / 255 a channel (of pixels × scale where that is set), as the teacher was trained; "
+        "of series in the sensor's own unit. Default for a network: what its file says, else the training data's own.",
     )
     std: tuple[float, ...] | None = Field(
         default=None, description="Standard deviation of the same, a channel; as `mean`, and set with it."
@@ -117,7 +119,8 @@ class TeacherKeys(Section):
     )
     provider: Literal["auto", "cpu", "cuda"] | None = Field(
         default=None,
-        description="onnx: what runs it. Default auto: CUDA where training is on CUDA and ONNX Runtime has it.",
+        description="onnx: what runs it. Default auto: CUDA where training is on CUDA and ONNX Runtime has it, else "
+        "the CPU, and the report says so.",
     )
     trust: bool | None = Field(
         default=None,
@@ -202,9 +205,9 @@ class Teacher(TeacherKeys):
     )
     fixed: bool = Field(
         default=False,
-        description="scores, endpoint, or an ensemble with one: the answer to the original picture stands for every "
-        "crop and mirror of it, needed with data.augment (Beyer et al. 2022, arXiv 2106.05237, find this worse than a "
-        "teacher that sees the same view). Default false.",
+        description="scores, endpoint, or an ensemble with one: the answer to the original sample stands for every "
+        "view of it, needed with data.augment (Beyer et al. 2022, arXiv 2106.05237, find this worse than a teacher "
+        "that sees the same view). Default false.",
     )
 
     @property

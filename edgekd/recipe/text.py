@@ -26,8 +26,8 @@ class Text(Section):
         default=128,
         ge=1,
         le=1024,
-        description="Where a text is cut, in tokens; the length of the exported input. Default 128: a paragraph; time "
-        "grows with it.",
+        description="Where a text is cut, in tokens: the most that the exported network takes; a shorter text may come "
+        "unpadded. Default 128: a paragraph; time grows with it.",
     )
     tokenizer: str | None = Field(
         default=None,

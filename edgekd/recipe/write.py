@@ -3,21 +3,21 @@
 import json
 from typing import Any
 
-from edgekd.recipe.schema import Recipe
 from edgekd.recipe.section import Section
 
 
-def dump(recipe: Recipe) -> str:
+def dump(recipe: Section) -> str:
     """The recipe as TOML that `load` reads back equal; what it left at a default stands there as a comment."""
     lines = _assignments(recipe)
-    for name, field in Recipe.model_fields.items():
+    for name, field in type(recipe).model_fields.items():
         section = getattr(recipe, name)
         if isinstance(section, Section):
             lines += ["", f"[{field.alias or name}]", *_assignments(section)]
             for below in type(section).model_fields:
                 table = getattr(section, below)
                 if isinstance(table, Section):
-                    lines += ["", f"[{field.alias or name}.{below}]", *_assignments(table)]
+                    unset = "" if below in section.model_fields_set else "# "
+                    lines += ["", f"{unset}[{field.alias or name}.{below}]", *_assignments(table)]
     return "\n".join(lines) + "\n"
 
 

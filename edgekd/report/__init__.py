@@ -78,7 +78,7 @@ def write(report: Mapping[str, Any], folder: Path) -> Written:
         junit=folder / "junit.xml",
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(written.json, _dump(report))
+    write_atomic(written.json, dump(report))
     write_atomic(written.markdown, render_markdown(report))
     write_atomic(written.junit, render_junit(report))
     write_atomic(written.html, render_html(report))
@@ -129,7 +129,7 @@ def _kind(kinds: tuple[type, ...]) -> str:
     return " or ".join(words[kind] for kind in kinds)
 
 
-def _dump(report: Mapping[str, Any]) -> str:
+def dump(report: Mapping[str, Any]) -> str:
     """Indented JSON with every flat list on one line: thousands of samples would be thousands of lines.
 
     A string holds no raw newline, so what follows `[` and a newline is a list.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Report = Mapping[str, Any]
 WIDTH, HEIGHT = 400.0, 270.0
 FIXED_TEMPERATURE = 4
+TOP1 = {"validation_top1": "validation", "train_top1": "training"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +41,17 @@ def training_curves(report: Report) -> Chart | None:
         losses, accuracies = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _curves(losses, history, {"loss": "loss", "cross_entropy": "cross-entropy", "kl": "KL to the teacher"})
         losses.set_ylabel("loss, nats")
-        _curves(accuracies, history, {"validation_top1": "validation", "train_top1": "training"}, scale=100)
-        accuracies.set(xlabel="epoch", ylabel="top-1, %")
+        several = any(row.get("validation_map") is not None for row in history)
+        tops = {"validation_map": "validation"} if several else TOP1
+        _curves(accuracies, history, tops, scale=100)
+        accuracies.set(xlabel="epoch", ylabel="mAP, %" if several else "top-1, %")
         accuracies.xaxis.get_major_locator().set_params(integer=True)
 
     return Chart(
         svg=draw(paint, name="training", title=title, width=WIDTH, height=HEIGHT),
         title=title,
         caption="A falling loss and a validation curve that has levelled off mean the budget was enough. "
-        "Training accuracy is counted on augmented images while the weights still move.",
+        "Training accuracy is counted on augmented samples while the weights still move.",
     )
 
 
@@ -75,7 +78,8 @@ def teacher_entropy(report: Report) -> Chart | None:
     if not series:
         return None
     title = "Entropy of the teacher's soft labels"
-    classes = len((report["data"] or {}).get("classes") or ())
+    data = report["data"] or {}
+    classes = 2 if data.get("task") == "multi-label" else len(data.get("classes") or ())
 
     def paint(figure: "Figure") -> None:
         panels = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]

@@ -16,6 +16,8 @@ BULK = {
     "samples_ns",
     "per_class",
     "not_measured",
+    "positives",
+    "outcomes",
 }
 METHODS = {
     "cist": "CIST, adaptive temperature",
@@ -43,6 +45,13 @@ def method(student: Mapping[str, Any]) -> str:
     parts = [f"{SYMBOLS.get(key, key)} = {number(value)}" for key, value in how["knobs"].items()]
     epochs = plural(len(student.get("history") or ()), "epoch")
     return ", ".join([METHODS.get(how["name"], how["name"]), *parts, epochs])
+
+
+def quality(network: Mapping[str, Any]) -> str | None:
+    """How right a teacher or student is on the test samples: top-1, or F1 of sets of labels; None without labels."""
+    if network.get("test_micro_f1") is not None:
+        return f"{percent(network['test_micro_f1'])} micro F1, {percent(network['test_map'])} mAP"
+    return None if network["test_top1"] is None else f"{percent(network['test_top1'])} top-1"
 
 
 def machine(report: Mapping[str, Any], variant: Mapping[str, Any] | None) -> str:
@@ -85,7 +94,7 @@ def _leaf(key: str, value: Any) -> str:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and key.endswith(("top1", "agreement")):
+    if isinstance(value, float) and key.endswith(("top1", "agreement", "f1", "map")):
         return percent(value, decimals=2)
     if isinstance(value, int):
         return f"{value:,}"

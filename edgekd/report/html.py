@@ -1,13 +1,11 @@
 """The report as one self-contained page: no scripts, no network, light and dark, from phone to print."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
-from edgekd.errors import EnvironmentFault
 from edgekd.report.charts import latency_spread, teacher_entropy, training_curves
 from edgekd.report.confusion import class_rows, confusion
-from edgekd.report.facts import Fact, flatten, machine, method
+from edgekd.report.facts import Fact, flatten, machine, method, quality
 from edgekd.report.quantization import (
     decision_rows,
     kernel_facts,
@@ -18,6 +16,7 @@ from edgekd.report.quantization import (
     unmeasured,
 )
 from edgekd.report.rows import VariantRow, check_rows, chosen, headline, label, mark, measures, variant_rows
+from edgekd.report.template import fill
 from edgekd.report.tradeoff import accuracy_against_latency
 from edgekd.report.where_time_goes import where_time_goes
 from edgekd.report.wording import DASH, WORDS, decibels, fixed, interval, milliseconds, percent, size
@@ -32,19 +31,7 @@ def render(report: Report) -> str:
     Raises:
         EnvironmentFault: jinja2 or matplotlib is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as err:
-        raise EnvironmentFault(
-            'the HTML report needs jinja2, which is not installed; pip install "edgekd[report]"'
-        ) from err
-    folder = files("edgekd.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
-    css = folder.joinpath("report.css").read_text(encoding="utf-8")
-    return template.render(css=css, charts=[c for chart in CHARTS if (c := chart(report))], **_view(report)) + "\n"
+    return fill("report.html", charts=[c for chart in CHARTS if (c := chart(report))], **_view(report))
 
 
 def _view(report: Report) -> dict[str, Any]:
@@ -61,7 +48,7 @@ def _view(report: Report) -> dict[str, Any]:
         "reason": variant["reason"] if variant else "",
         "machine": machine(report, variant),
         "tiles": _tiles(report, variant),
-        "proxy": _proxy(report["target"]),
+        "proxy": proxy(report["target"]),
         "learned": _learned(report),
         "checks": check_rows(report["gate"]),
         "variants": variant_rows(report),
@@ -99,12 +86,14 @@ def _quality_tile(report: Report, row: VariantRow, n: str) -> tuple[str, str, st
     measure, second = measures(report)
     if measure == "Top-1":
         return "Top-1 accuracy", row.accuracy, f"{row.accuracy_interval} {n}".strip()
+    if measure == "Micro F1":
+        return "Micro F1 at 1/2", row.accuracy, f"{row.accuracy_interval} {n}".strip()
     if row.accuracy == DASH:
         return f"{second} against fp32", row.drop, n
     return measure, row.accuracy, f"{row.accuracy_interval} {n}, {second} {row.drop}".strip()
 
 
-def _proxy(target: Mapping[str, Any]) -> dict[str, Any] | None:
+def proxy(target: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a proxy's numbers show and what they do not; None on the device itself."""
     if not target.get("proxy"):
         return None
@@ -123,7 +112,7 @@ def _learned(report: Report) -> list[tuple[str, str, str]]:
         if network is not None:
             size = network["parameters"]
             known = "parameters unknown" if size is None else f"{fixed(size / 1e3)} k parameters"
-            facts = f"{percent(network['test_top1'])} top-1 on test, {known}"
+            facts = f"{quality(network) or 'accuracy not measured'} on test, {known}"
             rows.append((role, network["model"], f"{facts}, {method(network)}" if role == "student" else facts))
     return rows
 
@@ -157,7 +146,10 @@ def _accuracy_facts(report: Report) -> list[Fact]:
     names = {
         "top1": "top-1",
         "top5": "top-5",
+        "micro_f1": "micro F1",
         "macro_f1": "macro F1",
+        "map": "mean average precision",
+        "exact_match": "every label right",
         "ece": "expected calibration error",
         "agreement_teacher": "agreement with the teacher",
         "agreement_fp32": "agreement with fp32",
@@ -178,7 +170,7 @@ def _latency_facts(report: Report) -> list[Fact]:
             variant["name"],
             f"load {milliseconds(latency['load_ms'])} {interval(latency['load_low'], latency['load_high'])}, "
             f"first inference {milliseconds(latency['first_inference_ms'])}, "
-            f"peak memory {size(latency['peak_rss_bytes'])}, {fixed(latency['throughput_per_s'])} images/s, "
+            f"peak memory {size(latency['peak_rss_bytes'])}, {fixed(latency['throughput_per_s'])} samples/s, "
             f"warm-up {', '.join(map(str, latency['warmup_runs']))} runs, {latency['provider']}, {latency['isa']}, "
             f"{latency['threads']} of {latency['threads_requested']} threads, "
             f"spinning {'on' if latency['spinning'] else 'off'}",

@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.report.facts import machine, method
+from edgekd.report.facts import machine, method, quality
 from edgekd.report.quantization import remarks, saturation, search_sentence, unmeasured
 from edgekd.report.rows import VariantRow, check_rows, chosen, headline, mark, measures, variant_rows
-from edgekd.report.wording import DASH, WORDS, fixed, percent, plural
+from edgekd.report.wording import DASH, WORDS, fixed, plural
 
 ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 WORST_FIRST = ("fail", "inconclusive", "pass")
@@ -84,9 +84,9 @@ def _student_line(report: Mapping[str, Any]) -> str:
     if student is None:
         return "No training: the model was brought, not distilled."
     text = f"Student {student['model']} ({fixed(student['parameters'] / 1e3)} k parameters): "
-    text += "accuracy not measured" if student["test_top1"] is None else f"{percent(student['test_top1'])} top-1"
+    text += quality(student) or "accuracy not measured"
     if teacher is not None:
-        text += f"; teacher {teacher['model']}: {percent(teacher['test_top1'])}"
+        text += f"; teacher {teacher['model']}: {quality(teacher) or DASH}"
     return escape(f"{text}. Method: {method(student)}.")
 
 

@@ -1,12 +1,12 @@
 """A profile as one self-contained page: where time goes, against the roofline, and what to change. No scripts."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from edgekd.errors import EnvironmentFault
 from edgekd.files import write_atomic
+from edgekd.report.template import fill
 from edgekd.report.time_charts import kernel_ms, roofline_chart, time_by_operator
 from edgekd.report.wording import DASH, fixed, milliseconds, percent, size
 
@@ -33,19 +33,7 @@ def render_profile(found: Mapping[str, Any]) -> str:
     Raises:
         EnvironmentFault: jinja2 or matplotlib is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as err:
-        raise EnvironmentFault(
-            'the HTML page needs jinja2, which is not installed; pip install "edgekd[report]"'
-        ) from err
-    folder = files("edgekd.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(folder.joinpath("profile.html").read_text(encoding="utf-8"))
-    css = folder.joinpath("report.css").read_text(encoding="utf-8")
-    return template.render(css=css, **_view(found)) + "\n"
+    return fill("profile.html", **_view(found))
 
 
 def _view(found: Mapping[str, Any]) -> dict[str, Any]:

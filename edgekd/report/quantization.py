@@ -58,9 +58,9 @@ def unmeasured(report: Report) -> list[str]:
 
 
 def remarks(report: Report) -> list[str]:
-    """What to know of the calibration data, and what was done to the network first."""
-    search = report["search"] or {}
-    return [*search.get("warnings", ()), *search.get("notes", ())]
+    """What to know of the samples, and what was done to the network first."""
+    search, on = report["search"] or {}, (report["data"] or {}).get("evaluated")
+    return [*([f"Evaluated on {on}."] if on else []), *search.get("warnings", ()), *search.get("notes", ())]
 
 
 def schemes(report: Report) -> list[Fact]:

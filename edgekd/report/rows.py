@@ -40,7 +40,8 @@ class CheckRow:
 class VariantRow:
     """One variant in words; a dash for what was not measured. `verdict` is a gate verdict or `not built`.
 
-    accuracy: top-1, and drop: of top-1; without labels, agreement with fp32 and SQNR, as `measures` names them.
+    accuracy: top-1 or micro F1, and drop: of the same; without labels, agreement with fp32 and SQNR, as `measures`
+    names them.
     """
 
     name: str
@@ -68,12 +69,20 @@ def chosen(report: Report) -> Mapping[str, Any] | None:
 
 def is_labelled(report: Report) -> bool:
     """Whether any variant has an accuracy against labels, not only against fp32."""
-    return any(v["accuracy"] and v["accuracy"]["top1"] is not None for v in report["variants"])
+    return any(v["accuracy"] and v["accuracy"][quality_key(report)] is not None for v in report["variants"])
+
+
+def quality_key(report: Report) -> str:
+    """What an accuracy is measured by beside labels: `top1`, or `micro_f1` where a sample may have several."""
+    several = any(v["accuracy"] and v["accuracy"].get("task") == "multi-label" for v in report["variants"])
+    return "micro_f1" if several else "top1"
 
 
 def measures(report: Report) -> tuple[str, str]:
     """What the columns `accuracy` and `drop` hold."""
-    return ("Top-1", "Drop") if is_labelled(report) else ("Agrees with fp32", "SQNR")
+    if not is_labelled(report):
+        return "Agrees with fp32", "SQNR"
+    return ("Top-1" if quality_key(report) == "top1" else "Micro F1"), "Drop"
 
 
 def mark(report: Report) -> str:
@@ -121,24 +130,24 @@ def check_rows(gate: Mapping[str, Any]) -> list[CheckRow]:
 
 def variant_rows(report: Report) -> list[VariantRow]:
     """The rows of the table of variants, in the order of the report."""
-    labelled = is_labelled(report)
+    measure = quality_key(report) if is_labelled(report) else None
     reference = next((v["latency"]["p50_ms"] for v in report["variants"] if v["name"] == "fp32" and v["latency"]), None)
-    return [_variant_row(variant, labelled=labelled, reference_ms=reference) for variant in report["variants"]]
+    return [_variant_row(variant, measure=measure, reference_ms=reference) for variant in report["variants"]]
 
 
-def _variant_row(variant: Mapping[str, Any], *, labelled: bool, reference_ms: float | None) -> VariantRow:
+def _variant_row(variant: Mapping[str, Any], *, measure: str | None, reference_ms: float | None) -> VariantRow:
     accuracy, latency = variant["accuracy"] or {}, variant["latency"] or {}
-    measure = "top1" if labelled else "agreement_fp32"
+    value, drop = measure or "agreement_fp32", f"{measure}_drop"
     p50 = latency.get("p50_ms")
     unjudged = "not judged" if variant["path"] else "not built"
     return VariantRow(
         name=variant["name"],
         selected=bool(variant["selected"]),
         size=size(variant["size_bytes"]),
-        accuracy=percent(accuracy.get(measure)),
-        accuracy_interval=_ends(accuracy, measure, scale=100, decimals=1),
-        drop=points(accuracy.get("top1_drop"), decimals=1) if labelled else decibels(accuracy.get("sqnr_db")),
-        drop_interval=_ends(accuracy, "top1_drop", scale=100, decimals=1),
+        accuracy=percent(accuracy.get(value)),
+        accuracy_interval=_ends(accuracy, value, scale=100, decimals=1),
+        drop=points(accuracy.get(drop), decimals=1) if measure else decibels(accuracy.get("sqnr_db")),
+        drop_interval=_ends(accuracy, drop, scale=100, decimals=1),
         p50=milliseconds(p50),
         p50_interval=_ends(latency, "p50"),
         p90=milliseconds(latency.get("p90_ms")),
@@ -158,7 +167,7 @@ def _quantity(value: float | None, check: Mapping[str, Any]) -> str:
     """More digits than in the table of variants: here a value stands beside its limit."""
     unit = check["unit"]
     if unit == "fraction":
-        return points(value) if check["metric"] == "top1_drop" else percent(value, decimals=2)
+        return points(value) if check["metric"].endswith("_drop") else percent(value, decimals=2)
     if unit == "ms":
         return milliseconds(value, digits=4)
     in_words = {"bytes": exact_bytes, "dB": decibels, "x": ratio}
@@ -172,7 +181,7 @@ def _limit(check: Mapping[str, Any]) -> str:
         return f"{sign} {100 * (check['limit'] - 1):+.4g}{NBSP}%".replace("-", MINUS)
     scale = 100.0 if check["unit"] == "fraction" else 1.0
     unit = {"fraction": "%", "bytes": "B"}.get(check["unit"], check["unit"])
-    unit = "pt" if check["metric"] == "top1_drop" else unit
+    unit = "pt" if check["metric"].endswith("_drop") else unit
     return f"{sign} {scale * check['limit']:,.12g}{NBSP}{unit}"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekd.report.charts import HEIGHT, WIDTH, Chart, latency_axis
 from edgekd.report.labels import Box, place
-from edgekd.report.rows import is_labelled
+from edgekd.report.rows import is_labelled, quality_key
 from edgekd.report.svg import FAIL, INCONCLUSIVE, INK, MUTED, PAPER, PASS, draw
 from edgekd.report.wording import fixed
 
@@ -23,6 +23,7 @@ SIDES = {
     ("y", False): ("below", "%"),
 }
 LABEL_SIZE = 8.0
+LABELS = {"top1": "top-1, %", "micro_f1": "micro F1, %"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Point:
 def accuracy_against_latency(report: Mapping[str, Any]) -> Chart | None:
     """Every measured variant as a point; None without one."""
     labelled = is_labelled(report)
-    points = _points(report["variants"], measure="top1" if labelled else "agreement_fp32")
+    key = quality_key(report)
+    points = _points(report["variants"], measure=key if labelled else "agreement_fp32")
     if not points:
         return None
     title = "Accuracy against latency"
@@ -48,7 +50,7 @@ def accuracy_against_latency(report: Mapping[str, Any]) -> Chart | None:
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         _marks(axes, points)
-        axes.set(xlabel="median latency, ms", ylabel="top-1, %" if labelled else "agreement with fp32, %")
+        axes.set(xlabel="median latency, ms", ylabel=LABELS[key] if labelled else "agreement with fp32, %")
         latency_axis(axes, [point.x[0] for point in points])
         _legend(figure, axes, points, _limit_lines(axes, limits))
         figure.draw_without_rendering()
@@ -93,11 +95,13 @@ def _limits(report: Mapping[str, Any], *, labelled: bool) -> dict[str, tuple[str
     limits = {name: ("x", limit) for name, limit in checks.items() if name == "max_p50_ms"}
     if not labelled:
         return limits
-    if "min_top1" in checks:
-        limits["min_top1"] = ("y", 100 * checks["min_top1"])
+    key = quality_key(report)
+    lowest, drop = f"min_{key}", f"max_{key}_drop"
+    if lowest in checks:
+        limits[lowest] = ("y", 100 * checks[lowest])
     reference = next((v["accuracy"] for v in report["variants"] if v["name"] == "fp32" and v["accuracy"]), None)
-    if "max_top1_drop" in checks and reference and reference["top1"] is not None:
-        limits["max_top1_drop"] = ("y", 100 * (reference["top1"] - checks["max_top1_drop"]))
+    if drop in checks and reference and reference[key] is not None:
+        limits[drop] = ("y", 100 * (reference[key] - checks[drop]))
     return limits
 
 

@@ -13,6 +13,7 @@ from edgekd.statistics.intervals import (
     Interval,
     latency_quantiles,
     quantile_interval,
+    share_interval,
     summarise_quantile,
     wilson,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "ratio_of_quantiles",
     "samples_to_decide",
     "samples_to_decide_proportion",
+    "share_interval",
     "summarise_quantile",
     "wilson",
 ]

@@ -48,6 +48,21 @@ def score_interval(p: float, n: float, z: float) -> Interval:
     return Interval(low=max(0.0, min(p, centre - half)), high=min(1.0, max(p, centre + half)))
 
 
+def share_interval(
+    value: float, *, variance: float, alike: float, most: float, confidence: float = CONFIDENCE
+) -> Interval:
+    """The score interval of a mean share in [0, 1] that is no plain proportion, such as F1 or a mean of shares.
+
+    As Wilson's of as many samples as would give a proportion that variance (Korn and Graubard 1998, "Confidence
+    intervals for proportions with small expected number of positive counts", Survey Methodology 24:193). variance: of
+    the value, not of one sample. alike: how many samples it counts for where all are alike, which leaves no variance;
+    most: how many otherwise, at most. Few that are all right are no proof.
+    """
+    spread = value * (1.0 - value)
+    n = alike if variance <= 0 or spread <= 0 else min(most, spread / variance)
+    return score_interval(value, max(n, 1.0), normal_quantile(confidence))
+
+
 def quantile_interval(
     samples: Sequence[int] | npt.NDArray[np.int64], q: float, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -26,7 +26,7 @@ def teacher_line(study: Row) -> str:
         return f"No teacher; student {study['student']}."
     return (
         f"Teacher {teacher['model']}: {percent(teacher['test_top1'])} on test, "
-        f"{percent(teacher['validation_top1'])} on validation, {percent(teacher['train_top1'])} on training images, "
+        f"{percent(teacher['validation_top1'])} on validation, {percent(teacher['train_top1'])} on training samples, "
         f"{_parameters(teacher)}; student {study['student']}."
     )
 
@@ -100,7 +100,7 @@ def _results(study: Row) -> Iterator[str]:
     yield (
         f"Mean ± standard deviation over {plural(len(study['seeds']), 'seed')}, last epoch, never the best one; the "
         "difference is paired by seed, with its 95 % t interval. Entropy: mean ± standard deviation over training "
-        "images. Logits: of the student, on validation."
+        "samples. Logits: of the student, on validation."
     )
 
 
@@ -142,7 +142,7 @@ def _method(study: Row) -> Iterator[str]:
         f"{plural(places['jobs'], 'cell')} at a time on {', '.join(places['devices']) or DASH}, "
         f"{'/'.join(map(str, threads)) or DASH} thread(s) each; {machine['cpu_model']}, "
         f"{machine['cores_granted']} cores; edgekd {study['edgekd_version']}, torch "
-        f"{machine['packages'].get('torch', DASH)}. {study['data']['test']:,} test images."
+        f"{machine['packages'].get('torch', DASH)}. {study['data']['test']:,} test samples."
     )
     if study["set_aside"]:
         yield f"Set in the recipe, and not used: {', '.join(study['set_aside'])}. Each arm has its own."

@@ -65,6 +65,11 @@ def run(
     settings.check_models(recipe)
     data = settings.load_data(recipe)
     settings.check_labels(recipe, data)
+    if data.multi_label:
+        raise BadInputError(
+            f"{data.source} is multi-label, and a study compares methods by top-1 accuracy; run its recipe with "
+            "several seeds instead: edgekd run --set distill.seed=1"
+        )
     if data.validation.known_labels is None or data.test.known_labels is None:
         raise BadInputError(
             f"{data.source}: the validation or test split has no labels, and a study compares accuracy; bring labelled "

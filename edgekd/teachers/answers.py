@@ -2,37 +2,58 @@
 
 One file of records that only grows, so that a process killed at any moment loses no answer that it had written: a
 record is 32 bytes of key, the scores in float32 and a CRC-32 of both. A half record at the end goes when the next is
-written, one whose CRC is wrong counts as never answered. Several processes may use a file at once.
+written, one whose CRC is wrong counts as never answered. Several processes may use a file at once; each holds a shared
+lock on the folder, so that none is cleared under it.
 """
 
 import fcntl
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.errors import EnvironmentFault
+from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.files import write_atomic
 
 SCHEMA_VERSION = 1
 KEY_BYTES = 32
 """A SHA-256."""
 
+HEAD, RECORDS, LOCK = "answers.json", "answers.bin", "lock"
+
 Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What the first answer said: how many scores a row has, and the classes' names if it named them."""
+    """What the first answer said: how many scores a row has, and the classes' names if it named them.
+
+    endpoint: who answered, for people.
+    """
 
     width: int
     classes: tuple[str, ...] | None
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of one endpoint. samples: records, of which a damaged one counts too; last_answer: in UTC."""
+
+    endpoint: str
+    folder: Path
+    samples: int
+    size_bytes: int
+    last_answer: datetime
 
 
 class Answers:
@@ -44,11 +65,14 @@ class Answers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock: int | None = None
         self._rows: dict[bytes, int] = {}
         self._records: npt.NDArray[Any] | None = None
         self._known = 0
         with _on_disk(folder):
-            self.head = _head(folder / "answers.json")
+            if folder.is_dir():
+                self._hold()
+            self.head = _head(folder / HEAD)
             if self.head is not None:
                 self._refresh()
 
@@ -59,13 +83,21 @@ class Answers:
         """Fix what a row is, where nobody did before; `head` is then what holds."""
         with _on_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._hold()
             with self._locked() as file:
-                self.head = _head(self.folder / "answers.json")  # another process may have been first
+                self.head = _head(self.folder / HEAD)  # another process may have been first
                 if self.head is None:
                     file.truncate(0)  # of a head that cannot be read, so of unknown width
                     body = {"schema_version": SCHEMA_VERSION, "width": head.width, "classes": head.classes}
-                    write_atomic(self.folder / "answers.json", json.dumps(body))
+                    write_atomic(self.folder / HEAD, json.dumps(body | {"endpoint": head.endpoint}))
                     self.head = head
+
+    def _hold(self) -> None:
+        """Share the folder's lock as long as this object lives."""
+        if self._lock is None:
+            self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            finalize(self, os.close, self._lock)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def missing(self, keys: Sequence[bytes]) -> list[int]:
         """The places in `keys` of what was never answered, each key once."""
@@ -96,14 +128,14 @@ class Answers:
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         """The file of records, open to append to, and no other process appending."""
-        with (self.folder / "answers.bin").open("ab") as file:
+        with (self.folder / RECORDS).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 
     def _refresh(self) -> None:
         """Take in the records that are in the file and were not before."""
         assert self.head is not None
-        path, kind = self.folder / "answers.bin", _record(self.head.width)
+        path, kind = self.folder / RECORDS, _record(self.head.width)
         count = path.stat().st_size // kind.itemsize if path.is_file() else 0
         if count <= self._known:
             return
@@ -112,6 +144,50 @@ class Answers:
             if records[row]["crc"] == _crc(records[row]):
                 self._rows[records[row]["key"].tobytes()] = row
         self._records, self._known = records, count
+
+
+def kept(home: Path) -> tuple[Kept, ...]:
+    """What is kept of every endpoint below `home`, the one that answered last first."""
+    found = [_kept(folder) for folder in sorted(home.iterdir() if home.is_dir() else ()) if _is_one(folder)]
+    return tuple(sorted(found, key=lambda one: one.last_answer, reverse=True))
+
+
+def clear(home: Path) -> tuple[Kept, ...]:
+    """Remove every endpoint's answers below `home`, and nothing else; returns what was removed.
+
+    Raises:
+        BadInputError: some are in use; the others are gone.
+        EnvironmentFault: a file cannot be removed.
+    """
+    removed, used = [], []
+    for one in kept(home):
+        with _on_disk(one.folder), (one.folder / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                used.append(str(one.folder))
+                continue
+            for name in (RECORDS, HEAD):  # the lock stays: whoever waits for it must find the same file
+                (one.folder / name).unlink(missing_ok=True)
+            removed.append(one)
+    if used:
+        raise BadInputError(f"in use by another edgekd process and kept: {', '.join(used)}; wait and clear again")
+    return tuple(removed)
+
+
+def _is_one(folder: Path) -> bool:
+    return (folder / RECORDS).is_file() and (folder / HEAD).is_file()
+
+
+def _kept(folder: Path) -> Kept:
+    head, file = _head(folder / HEAD), (folder / RECORDS).stat()
+    return Kept(
+        endpoint=head.endpoint if head else "",
+        folder=folder,
+        samples=file.st_size // _record(head.width).itemsize if head else 0,
+        size_bytes=file.st_size,
+        last_answer=datetime.fromtimestamp(file.st_mtime, UTC),
+    )
 
 
 class _on_disk:  # noqa: N801  a context manager, written as a function would be
@@ -127,7 +203,7 @@ class _on_disk:  # noqa: N801  a context manager, written as a function would be
         if isinstance(err, OSError):
             raise EnvironmentFault(
                 f"cannot keep the endpoint's answers in {self.folder}: {err.strerror}; make room there, or choose "
-                "another distill.cache_folder"
+                "another teacher.endpoint.cache_folder"
             ) from err
 
 
@@ -146,6 +222,6 @@ def _head(path: Path) -> Head | None:
         if body["schema_version"] != SCHEMA_VERSION:
             return None
         classes = None if body["classes"] is None else tuple(map(str, body["classes"]))
-        return Head(width=int(body["width"]), classes=classes)
+        return Head(width=int(body["width"]), classes=classes, endpoint=str(body.get("endpoint", "")))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

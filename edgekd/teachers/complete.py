@@ -1,12 +1,13 @@
 """From what a teacher emits to logits in the order of the data's classes; what cannot be right is refused here."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EdgekdError, nearest
+from edgekd.rows import Inputs
 from edgekd.teachers.interface import Ids, Opened, OpenTeacher
 
 if TYPE_CHECKING:
@@ -28,15 +29,19 @@ def complete(
     *,
     kind: str,
     data_classes: tuple[str, ...],
-    probe: npt.NDArray[Any],
+    probe: Inputs,
     ids: Ids | None,
     outputs: str = "auto",
     classes: tuple[str, ...] | None = None,
+    multi_label: bool = False,
 ) -> OpenTeacher:
     """The teacher with its columns in the data's order and logits for outputs.
 
     probe: some of the data's inputs (n, ...), with their ids: on them it is seen what the teacher emits. outputs:
     `logits` or `probabilities`, which is checked, or `auto`. classes: what its columns mean, where it does not say.
+
+    multi_label: a sample may have several classes, so probabilities are one sigmoid each, of which the log odds are
+    taken, and need not sum to 1.
 
     Columns of classes that the data does not have are left out: the softmax of the rest is the teacher's answer given
     that one of the data's classes is right.
@@ -46,33 +51,36 @@ def complete(
             have not one column a class.
     """
 
-    def asked(inputs: npt.NDArray[Any], ids: Ids | None) -> Outputs:
+    def asked(inputs: Inputs, ids: Ids | None) -> Outputs:
         return _rows(opened, inputs, ids)
 
     found = asked(probe, ids)
     columns, order = _columns(opened, width=found.shape[1], declared=classes, wanted=data_classes)
-    emits = _emits(opened.name, found, declared=outputs)
+    emits = (_emits_of_each if multi_label else _emits)(opened.name, found, declared=outputs)
 
-    def predict(inputs: npt.NDArray[Any], ids: Ids | None) -> Outputs:
+    def predict(inputs: Inputs, ids: Ids | None) -> Outputs:
         values = asked(inputs, ids)
         values = values if columns is None else values[:, columns]
-        return np.log(np.maximum(values, np.float32(CLAMP))) if emits == "probabilities" else values
+        if emits == "probabilities":
+            return log_odds(values) if multi_label else np.log(np.maximum(values, np.float32(CLAMP)))
+        return values
 
     return OpenTeacher(
         name=opened.name,
         kind=kind,
         predict=predict,
-        on_device=_on_device(opened, columns, emits),
+        on_device=_on_device(opened, columns, emits, multi_label=multi_label),
         by_sample=opened.by_sample,
         parameters=opened.parameters,
         macs=opened.macs,
         preprocessing=opened.preprocessing,
+        runs_on=opened.runs_on,
         outputs=emits,
         class_order=order,
     )
 
 
-def _rows(opened: Opened, inputs: npt.NDArray[Any], ids: Ids | None) -> Outputs:
+def _rows(opened: Opened, inputs: Inputs, ids: Ids | None) -> Outputs:
     """The teacher's own outputs (n, outputs) float32; every error names it."""
     with _named(opened.name):
         values = np.asarray(opened.ask(inputs, ids))
@@ -107,7 +115,7 @@ class _named:  # noqa: N801  a context manager, written as a function would be
 
 
 def _on_device(
-    opened: Opened, columns: npt.NDArray[np.int64] | None, emits: str
+    opened: Opened, columns: npt.NDArray[np.int64] | None, emits: str, *, multi_label: bool
 ) -> "Callable[[Tensor], Tensor] | None":
     ask = opened.on_device
     if ask is None:
@@ -120,7 +128,9 @@ def _on_device(
             values = ask(inputs).float()
         if columns is not None:
             values = values[:, torch.from_numpy(columns).to(values.device)]
-        return values.clamp_min(CLAMP).log() if emits == "probabilities" else values
+        if emits == "probabilities":
+            return values.double().logit(CLAMP).float() if multi_label else values.clamp_min(CLAMP).log()
+        return values
 
     return predict
 
@@ -186,6 +196,36 @@ def _emits(name: str, found: Outputs, *, declared: str) -> str:
             "give probabilities that sum to 1, or logits, or say teacher.outputs = 'logits' if that is what they are"
         )
     return "probabilities" if probable else "logits"
+
+
+def log_odds(probabilities: Outputs) -> Outputs:
+    """ln p / (1 - p) of each, p clamped to `CLAMP` from both ends: what a sigmoid makes p of. Float32."""
+    p = np.clip(probabilities.astype(np.float64), CLAMP, 1.0 - CLAMP)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float32)
+
+
+def _emits_of_each(name: str, found: Outputs, *, declared: str) -> str:
+    """As `_emits`, of a teacher whose samples may have several classes: each output stands for itself."""
+    low, high = float(found.min()), float(found.max())
+    in_range = low >= 0.0 and high <= 1.0
+    sums = found.sum(axis=1, dtype=np.float64)
+    if in_range and found.shape[1] > 1 and bool(np.abs(sums - 1.0).max() <= SUM_TOLERANCE):
+        raise BadInputError(
+            f"teacher {name}: every row of its outputs sums to 1, as of a softmax over exclusive classes, and the task "
+            "is multi-label; expected logits, or one probability a class: give what stands before the softmax, or take "
+            "another teacher"
+        )
+    if declared == "probabilities" and not in_range:
+        raise BadInputError(
+            f"teacher {name}: declared outputs = 'probabilities', but its outputs range from {low:.4g} to {high:.4g}; "
+            "expected 0 to 1. Set teacher.outputs = 'logits' if they are scores before a sigmoid"
+        )
+    if declared == "logits" and in_range:
+        raise BadInputError(
+            f"teacher {name}: declared outputs = 'logits', but all are in 0 to 1, as probabilities are: no class would "
+            "be below 1/2. Set teacher.outputs = 'probabilities'"
+        )
+    return "probabilities" if in_range else "logits"
 
 
 def _short(names: tuple[str, ...]) -> str:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.progress import Listener, Progress, silent
+from edgekd.rows import Inputs
 from edgekd.teachers.answers import Answers, Head
 from edgekd.teachers.endpoint_form import Form, Reply, content_key, read, request
 from edgekd.teachers.http import Client, Patience, headers_from_environment
@@ -33,7 +34,7 @@ def open_endpoint(
     patience: Patience,
     folder: Path,
     version: str,
-    sample: npt.NDArray[Any],
+    sample: Inputs,
     listener: Listener = silent,
 ) -> Opened:
     """The teacher at `url`, asked for the scores of one sample unless it was asked before.
@@ -70,7 +71,7 @@ class Endpoint:
     def __init__(self, client: Client, answers: Answers, *, form: Form, listener: Listener = silent) -> None:
         self.client, self.answers, self.form, self.listener = client, answers, form, listener
 
-    def ask(self, inputs: npt.NDArray[Any], ids: Ids | None) -> npt.NDArray[np.float32]:
+    def ask(self, inputs: Inputs, ids: Ids | None) -> npt.NDArray[np.float32]:
         """The scores (n, width) of inputs (n, ...), as the server gives them. ids: names for the server and messages.
 
         Raises:
@@ -148,7 +149,8 @@ class Endpoint:
 
     def _keep(self, batch: "_Batch", reply: Reply) -> None:
         if self.answers.head is None:
-            self.answers.begin(Head(width=reply.scores.shape[1], classes=reply.classes))
+            head = Head(width=reply.scores.shape[1], classes=reply.classes, endpoint=self.client.shown)
+            self.answers.begin(head)
             self._agree(batch, reply)  # another process may have begun with other answers
         self.answers.put(batch.keys, reply.scores)
 
@@ -178,7 +180,7 @@ class _Batch:
     keys: list[bytes]
 
     @classmethod
-    def of(cls, places: list[int], inputs: npt.NDArray[Any], names: list[str], keys: list[bytes]) -> "_Batch":
+    def of(cls, places: list[int], inputs: Inputs, names: list[str], keys: list[bytes]) -> "_Batch":
         """The batch of these places."""
         return cls(inputs=inputs[places], names=[names[i] for i in places], keys=[keys[i] for i in places])
 

@@ -17,6 +17,19 @@ WANTED = ("*.json", "*.safetensors")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
+KINDS = {"timm": ("image",), "transformers": ("image", "audio", "text")}
+"""Package -> the kinds of data whose classifiers are read from it."""
+
+
+def check_kind(package: str, data_kind: str) -> None:
+    """Refuse data that a package has no classifiers of. Raises BadInputError."""
+    if data_kind not in KINDS[package]:
+        raise BadInputError(
+            f"a teacher of kind '{package}' takes data of kind {' or '.join(KINDS[package])}, the data is of kind "
+            f"{data_kind}; export the teacher to ONNX, or write its scores into a table (kind = 'scores')"
+        )
+
+
 def check_installed(package: str) -> None:
     """Raises EnvironmentFault where the optional package is not installed, with the line that installs it."""
     if importlib.util.find_spec(package) is None:

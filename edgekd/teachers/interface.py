@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.rows import Inputs
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,17 +25,19 @@ class Opened:
     it, a tensor on the training's device, where the kind needs no copy to the host. classes: what the columns mean, as
     the teacher itself says; None where it says nothing. by_sample: it answers for a sample as it is in the source, and
     has no answer for an augmented view of it. parameters, macs: None where they cannot be known. preprocessing: what it
-    does to a sample before its first layer, in words, where it brings that along.
+    does to a sample before its first layer, in words, where it brings that along. runs_on: what answers, in words,
+    where that is not the device of the training.
     """
 
     name: str
-    ask: Callable[[npt.NDArray[Any], Ids | None], npt.NDArray[Any]]
+    ask: Callable[[Inputs, Ids | None], npt.NDArray[Any]]
     on_device: "Callable[[Tensor], Tensor] | None" = None
     classes: tuple[str, ...] | None = None
     by_sample: bool = False
     parameters: int | None = None
     macs: int | None = None
     preprocessing: str | None = None
+    runs_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +47,17 @@ class OpenTeacher:
     predict: inputs (n, ...) as `Samples.inputs` has them, and their ids or None -> logits (n, K) float32 in the order
     of the data's classes. on_device: the same from tensor to tensor, or None. outputs: "logits" or "probabilities",
     what the teacher emits. class_order: "by name", or "assumed" where nothing says what its columns mean. name, kind,
-    by_sample, parameters, macs, preprocessing: as of `Opened` and its kind.
+    by_sample, parameters, macs, preprocessing, runs_on: as of `Opened` and its kind.
     """
 
     name: str
     kind: str
-    predict: Callable[[npt.NDArray[Any], Ids | None], npt.NDArray[np.float32]]
+    predict: Callable[[Inputs, Ids | None], npt.NDArray[np.float32]]
     on_device: "Callable[[Tensor], Tensor] | None"
     by_sample: bool
     parameters: int | None
     macs: int | None
     preprocessing: str | None
+    runs_on: str | None
     outputs: str
     class_order: str

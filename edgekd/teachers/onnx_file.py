@@ -14,7 +14,7 @@ from edgekd.session import METADATA_KEY, check_file, create_session, first_line,
 from edgekd.session_options import SessionOptions
 from edgekd.stored_tensors import stored_tensors
 from edgekd.teachers.interface import Opened
-from edgekd.teachers.pictures import Scaling, prepare
+from edgekd.teachers.pictures import LAYOUTS, Scaling, check_layout, prepare
 from edgekd.teachers.tensors import asking
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ TYPES = {
 }
 """ONNX Runtime's names of the input types that a teacher may have, and torch's."""
 
-WHOLE = {"image": ("uint8",), "series": (), "audio": ("int16",), "text": ("int32", "int64")}
-"""Kind of data -> the input types, beside float, that take its raw samples."""
-
 
 def open_onnx(
     path: Path,
@@ -47,8 +44,8 @@ def open_onnx(
 ) -> Opened:
     """The network in an ONNX file: one input, the first output (batch, outputs) of logits or probabilities.
 
-    sample_shape: of one raw sample; (height, width, channels) of images. layout: `nhwc` or `nchw`, for images; None
-    takes what edgekd's metadata in the file says, else what the input's sizes allow. provider: `cpu`, `cuda`, or
+    sample_shape: of one raw sample; (height, width, channels) of images. layout: one of `LAYOUTS`; None takes what
+    edgekd's metadata in the file says, else what the input's sizes allow. provider: `cpu`, `cuda`, or
     `auto`: CUDA where `device` is a CUDA device and ONNX Runtime has the provider.
 
     Raises:
@@ -58,22 +55,20 @@ def open_onnx(
     import torch
 
     check_file(path)
+    check_layout(layout, data_kind)
     name = _provider(provider, device)
     threads = torch.get_num_threads()
-    options = SessionOptions(provider=name, threads=threads, threads_requested=threads)
+    number = _number(device)
+    on_gpu = {"device_id": str(number)} if name.startswith("CUDA") else {}
+    options = SessionOptions(provider=name, threads=threads, threads_requested=threads, provider_options=on_gpu)
     session = create_session(path, options)
     shape, dtype = _input(session)
     metadata = _metadata(session)
-    raw = dtype in WHOLE[data_kind]
-    if not raw and not dtype.startswith("float"):
-        takes = ", ".join((*WHOLE[data_kind], "float32", "float16"))
-        raise BadInputError(
-            f"takes {dtype}, and samples of kind {data_kind} can be given as {takes}; convert the model"
-        )
-    channels = sample_shape[-1] if data_kind == "image" else 1
+    channels = sample_shape[-1] if data_kind in LAYOUTS else 1
     arranged = _layout(shape, sample_shape, scaling.resize, layout or metadata.get("input_layout"), kind=data_kind)
     steps = prepare(scaling, data_kind=data_kind, dtype=dtype, layout=arranged, channels=channels)
-    bound = _Bound(session, device="cuda" if name.startswith("CUDA") else "cpu", fixed=shape[0] if shape else None)
+    place = torch.device("cuda", number) if on_gpu else torch.device("cpu")
+    bound = _Bound(session, device=place, fixed=shape[0] if shape else None)
 
     def on_device(batch: "Tensor") -> "Tensor":
         return bound(steps(batch)).to(batch.device)
@@ -85,7 +80,30 @@ def open_onnx(
         on_device=on_device,
         classes=tuple(classes) if isinstance(classes, list) else None,
         parameters=_parameters(path),
+        runs_on=_elsewhere(name, device, wanted=provider),
     )
+
+
+def _number(device: "torch.device") -> int:
+    """Which GPU the training is on: tensors of another could not be bound."""
+    import torch
+
+    if device.type != "cuda":
+        return 0
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+def _elsewhere(name: str, device: "torch.device", *, wanted: str) -> str | None:
+    """Words for a report where the teacher does not run on the training's device."""
+    runs_on = name.removesuffix("ExecutionProvider")
+    if runs_on.lower() == device.type:
+        return None
+    why = (
+        "as teacher.provider says"
+        if wanted != "auto"
+        else ("which is slow: this onnxruntime has no CUDA provider; install edgekd[gpu] in place of edgekd[cpu]")
+    )
+    return f"{runs_on}, and training is on {device.type.upper()}, {why}"
 
 
 def _provider(wanted: str, device: "torch.device") -> str:
@@ -136,27 +154,30 @@ def _layout(
     *,
     kind: str,
 ) -> str:
-    """`nhwc` or `nchw` for images, checked against the sizes of the input; anything else is checked alone."""
-    if kind != "image":
+    """The layout of images and series, checked against the sizes of the input; anything else is checked alone."""
+    if kind not in LAYOUTS:
         if not _fits(shape, sample):
             raise BadInputError(f"takes {_sizes(shape)} a sample, the data has {_sizes((None, *sample))}")
         return ""
-    height, width = resize or (sample[0], sample[1])
-    arranged = {"nhwc": (height, width, sample[2]), "nchw": (sample[2], height, width)}
+    *sizes, channels = (*resize, sample[2]) if resize and kind == "image" else sample
+    arranged = dict(zip(LAYOUTS[kind], ((*sizes, channels), (channels, *sizes)), strict=True))
     possible = [name for name, sizes in arranged.items() if _fits(shape, sizes)]
     if said is not None and said in possible:
         return said
     if said is None and len(possible) == 1:
         return possible[0]
+    has = f"{'images' if kind == 'image' else 'windows'} of {'x'.join(map(str, (*sizes, channels)))}"
+    last, first = LAYOUTS[kind]
     if said is None and possible:
         raise BadInputError(
-            f"its input's sizes {_sizes(shape)} do not tell the layout of images of {height}x{width}x{sample[2]}; set "
-            "teacher.layout to 'nchw' (as PyTorch) or 'nhwc' (as TensorFlow)"
+            f"its input's sizes {_sizes(shape)} do not tell the layout of {has}; set teacher.layout to '{first}' "
+            f"(channels first, as PyTorch's convolutions) or '{last}' (channels last, as TensorFlow's)"
         )
+    size = "data.resize or teacher.resize" if kind == "image" else "data.series.window"
     raise BadInputError(
-        f"takes {_sizes(shape)} a sample, the data has images of {height}x{width}x{sample[2]} (height, width, channels)"
-        f"{'' if said is None else f' in layout {said}'}; set data.resize or teacher.resize to its size, or "
-        "teacher.layout to its layout"
+        f"takes {_sizes(shape)} a sample, the data has {has} ({'height, width' if kind == 'image' else 'length'}, "
+        f"channels){'' if said is None else f' in layout {said}'}; set {size} to its size, or teacher.layout to its "
+        "layout"
     )
 
 
@@ -183,7 +204,7 @@ class _Bound:
     fixed: the batch that the network takes, None for any; a smaller one is filled up with its own last sample.
     """
 
-    def __init__(self, session: Any, *, device: str, fixed: int | None) -> None:
+    def __init__(self, session: Any, *, device: "torch.device", fixed: int | None) -> None:
         self.session, self.device, self.fixed = session, device, fixed
         self.input, self.output = session.get_inputs()[0].name, session.get_outputs()[0].name
         self.failures: tuple[type[Exception], ...] = (*native_errors(), RuntimeError)
@@ -202,16 +223,16 @@ class _Bound:
     def _run(self, batch: "Tensor") -> "Tensor":
         import torch
 
-        binding, number = self.session.io_binding(), batch.device.index or 0
+        binding, place, number = self.session.io_binding(), self.device.type, self.device.index or 0
         dtype = np.dtype(str(batch.dtype).removeprefix("torch."))
         if batch.is_cuda:
-            torch.cuda.synchronize()  # ONNX Runtime has a stream of its own, which must find the batch whole
+            torch.cuda.synchronize(batch.device)  # ONNX Runtime's own stream must find the batch whole
         try:
-            binding.bind_input(self.input, self.device, number, dtype, tuple(batch.shape), batch.data_ptr())
-            binding.bind_output(self.output, self.device, number)
+            binding.bind_input(self.input, place, number, dtype, tuple(batch.shape), batch.data_ptr())
+            binding.bind_output(self.output, "cpu")  # K numbers a sample: nothing beside its inputs
             self.session.run_with_iobinding(binding)
         except self.failures as err:
             raise BadInputError(f"ONNX Runtime cannot run it on {tuple(batch.shape)}: {first_line(err)}") from err
         binding.synchronize_outputs()
-        value = binding.copy_outputs_to_cpu()[0]  # K numbers a sample: nothing beside its pixels
+        value = binding.copy_outputs_to_cpu()[0]
         return torch.from_numpy(np.asarray(value, dtype=np.float32).copy()).to(batch.device)

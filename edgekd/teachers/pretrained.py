@@ -1,43 +1,76 @@
-"""Teachers from timm and from Hugging Face transformers: image classifiers with their own preprocessing in front."""
+"""Teachers from timm and from Hugging Face transformers: classifiers with their own preprocessing in front."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.teachers import hub
 from edgekd.teachers.interface import Opened
-from edgekd.teachers.preparation import Preparation, of_processor, of_timm
+from edgekd.teachers.preparation import of_timm
 from edgekd.teachers.tensors import asking
+from edgekd.teachers.transformers_inputs import TAKES
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+NO_FACTS: Mapping[str, Any] = {}
+
 
 def open_transformers(
-    folder: Path, *, name: str, data_kind: str, sample_shape: tuple[int, ...], device: "torch.device"
+    folder: Path,
+    *,
+    name: str,
+    data_kind: str,
+    sample_shape: tuple[int, ...],
+    device: "torch.device",
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> Opened:
-    """The image classifier in a folder that `save_pretrained` wrote; code that a repository brings is never run.
+    """The classifier of images, sound or texts in a folder that `save_pretrained` wrote; no code of it is ever run.
+
+    facts: `Dataset.front`, of sound and texts.
 
     Raises:
-        BadInputError: no image classifier, weights or preprocessing that are not whole, or data of another kind.
+        BadInputError: no such classifier, weights or preprocessing that are not whole, or data that it cannot take.
         EnvironmentFault: transformers is not installed.
     """
-    _check_kind(data_kind, "transformers")
+    hub.check_kind("transformers", data_kind)
     hub.check_installed("transformers")
+    auto, inputs_of = TAKES[data_kind]
+    model = _load(folder, auto, name=name, data_kind=data_kind)
+    config = model.config
+    try:
+        taken = inputs_of(folder, config, sample_shape=sample_shape, facts=facts)
+    except BadInputError as err:
+        raise BadInputError(f"teacher {name}: {err}") from err
+    labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    named = labels != tuple(f"LABEL_{i}" for i in range(config.num_labels))  # what transformers writes for no names
+    return _opened(
+        model,
+        lambda batch: model(**taken.arguments(batch)).logits,
+        name=name,
+        classes=labels if named else None,
+        data_kind=data_kind,
+        device=device,
+        preprocessing=taken.words,
+    )
+
+
+def _load(folder: Path, auto: str, *, name: str, data_kind: str) -> Any:
+    """The model in the folder, by the class `auto` of transformers, with trained weights for all of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own age, none of ours
         import torch
+        import transformers
         from safetensors import SafetensorError
-        from transformers import AutoModelForImageClassification
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         try:
-            model, info = AutoModelForImageClassification.from_pretrained(
+            model, info = getattr(transformers, auto).from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
@@ -47,7 +80,7 @@ def open_transformers(
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as err:
             raise BadInputError(
-                f"teacher {name}: transformers cannot load it as an image classifier: {_first(err)}"
+                f"teacher {name}: transformers cannot load it as an {data_kind} classifier: {_first(err)}"
             ) from err
     missing = sorted(info["missing_keys"])
     if missing:
@@ -55,24 +88,7 @@ def open_transformers(
             f"teacher {name}: has no weights for '{missing[0]}', so that would be random; expected a classifier that "
             "was trained, not a base model. Fine-tune it first"
         )
-    config, processor = model.config, folder / "preprocessor_config.json"
-    if not processor.is_file():
-        raise BadInputError(
-            f"teacher {name}: has no preprocessor_config.json, and nothing says what it takes; copy it beside "
-            "config.json"
-        )
-    steps = of_processor(hub.read_json(processor), channels=int(getattr(config, "num_channels", 3)))
-    labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
-    named = labels != tuple(f"LABEL_{i}" for i in range(config.num_labels))  # what transformers writes for no names
-    return _opened(
-        model,
-        lambda batch: model(pixel_values=batch).logits,
-        steps,
-        name=name,
-        classes=labels if named else None,
-        sample_shape=sample_shape,
-        device=device,
-    )
+    return model
 
 
 def open_timm(
@@ -84,7 +100,7 @@ def open_timm(
         BadInputError: an architecture that timm does not know, weights that do not fit it, or data of another kind.
         EnvironmentFault: timm is not installed, or cannot be imported beside this torch.
     """
-    _check_kind(data_kind, "timm")
+    hub.check_kind("timm", data_kind)
     hub.check_installed("timm")
     timm = _import_timm()
     from safetensors import SafetensorError
@@ -108,14 +124,19 @@ def open_timm(
             f"teacher {name}: its weights do not fit timm's '{architecture}': {_first(err, 2)}"
         ) from err
     labels = config.get("label_names") or declared.get("label_names")
+    steps = of_timm(declared)
+    try:
+        steps.check(channels=sample_shape[-1])
+    except BadInputError as err:
+        raise BadInputError(f"teacher {name}: {err}") from err
     return _opened(
         model,
-        model,
-        of_timm(declared),
+        lambda batch: model(steps(batch)),
         name=name,
         classes=None if labels is None else tuple(map(str, labels)),
-        sample_shape=sample_shape,
+        data_kind="image",
         device=device,
+        preprocessing=steps.words(channels=sample_shape[-1]),
     )
 
 
@@ -137,47 +158,37 @@ def _import_timm() -> Any:
 def _opened(
     model: "torch.nn.Module",
     forward: "Callable[[Tensor], Any]",
-    steps: Preparation,
     *,
     name: str,
     classes: tuple[str, ...] | None,
-    sample_shape: tuple[int, ...],
+    data_kind: str,
     device: "torch.device",
+    preprocessing: str,
 ) -> Opened:
     import torch
 
-    try:
-        steps.check(channels=sample_shape[-1])
-    except BadInputError as err:
-        raise BadInputError(f"teacher {name}: {err}") from err
     model.to(device).eval()
 
     def on_device(batch: "Tensor") -> "Tensor":
         try:
             with torch.no_grad():
-                answer = forward(steps(batch))
+                answer = forward(batch)
         except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as err:
-            raise BadInputError(f"does not run on images of shape {tuple(batch.shape)}: {_first(err)}") from err
+            raise BadInputError(
+                f"does not run on {data_kind} samples of shape {tuple(batch.shape)}: {_first(err)}"
+            ) from err
         if not isinstance(answer, torch.Tensor):
             raise BadInputError(f"returns a {type(answer).__name__}; expected one tensor (batch, outputs)")
         return answer
 
     return Opened(
         name=name,
-        ask=asking(on_device, data_kind="image", device=device),
+        ask=asking(on_device, data_kind=data_kind, device=device),
         on_device=on_device,
         classes=classes,
         parameters=sum(value.numel() for value in model.parameters()),
-        preprocessing=steps.words(channels=sample_shape[-1]),
+        preprocessing=preprocessing,
     )
-
-
-def _check_kind(data_kind: str, package: str) -> None:
-    if data_kind != "image":
-        raise BadInputError(
-            f"a teacher of kind '{package}' takes images, the data is of kind {data_kind}; export the teacher to "
-            "ONNX, or write its scores into a table (kind = 'scores')"
-        )
 
 
 def _first(err: BaseException, lines: int = 1) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edgekd.data.npz import read_array, read_arrays
 from edgekd.errors import BadInputError, EnvironmentFault
+from edgekd.rows import Inputs
 from edgekd.teachers.interface import Ids, Opened
 
 NAMED = 5
@@ -50,7 +51,7 @@ def open_scores(path: Path, *, source_ids: Ids | None, needed: Ids | None) -> Op
     _check_ids(ids, source_ids, needed)
     row_of = {str(one): row for row, one in enumerate(ids)}
 
-    def ask(inputs: npt.NDArray[Any], ids: Ids | None) -> npt.NDArray[np.float32]:
+    def ask(inputs: Inputs, ids: Ids | None) -> npt.NDArray[np.float32]:
         if ids is None:
             raise BadInputError("is a table of scores, and was asked for samples without ids")
         missing = [str(one) for one in ids if str(one) not in row_of]

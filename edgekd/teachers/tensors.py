@@ -1,11 +1,12 @@
 """From a teacher that takes a batch of tensors to one that is asked with arrays, as every kind is."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.rows import Inputs
 from edgekd.teachers.interface import Ids
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ BATCH = 256
 
 def asking(
     on_device: "Callable[[Tensor], Tensor]", *, data_kind: str, device: "torch.device"
-) -> Callable[[npt.NDArray[Any], Ids | None], npt.NDArray[np.float32]]:
+) -> Callable[[Inputs, Ids | None], npt.NDArray[np.float32]]:
     """A function from inputs (n, ...) as `Samples.inputs` has them to (n, outputs) float32, in batches."""
 
-    def ask(inputs: npt.NDArray[Any], ids: Ids | None) -> npt.NDArray[np.float32]:
+    def ask(inputs: Inputs, ids: Ids | None) -> npt.NDArray[np.float32]:
         import torch
 
         from edgekd import front

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekd.errors import BadInputError
 from edgekd.session import first_line
 from edgekd.teachers.interface import Opened
-from edgekd.teachers.pictures import Scaling, prepare
+from edgekd.teachers.pictures import LAYOUTS, Scaling, check_layout, default_dtype, default_layout, prepare
 from edgekd.teachers.tensors import asking
 
 if TYPE_CHECKING:
@@ -40,14 +40,15 @@ def open_torchscript(
     sample_shape: tuple[int, ...],
     device: "torch.device",
     scaling: Scaling,
-    layout: str = "nchw",
-    dtype: str = "float32",
+    layout: str | None = None,
+    dtype: str | None = None,
     trust: bool = False,
 ) -> Opened:
     """The module in a TorchScript archive; one input, one output (batch, outputs).
 
-    layout: of its images, `nchw` or `nhwc`. dtype: torch's name of its input: `uint8` takes raw pixels, a float type
-    takes them as `scaling` declares. trust: also load a graph that reads or writes files.
+    layout: of its images, `nchw` or `nhwc`, or its windows, `nlc` or `ncl`; None for `nchw` and `nlc`. dtype: torch's
+    name of its input: `uint8` takes raw pixels, a float type takes them as `scaling` declares; None for float32, and
+    int64 of texts. trust: also load a graph that reads or writes files.
 
     Raises:
         BadInputError: no such file, a plain pickle, no TorchScript, or a graph with operators on files.
@@ -61,9 +62,7 @@ def open_torchscript(
         raise BadInputError(
             f"torch.jit.load cannot read it: {first_line(err)}; save it again with torch.jit.save"
         ) from err
-    steps = prepare(
-        scaling, data_kind=data_kind, dtype=dtype, layout=layout, channels=_channels(data_kind, sample_shape)
-    )
+    steps = _steps(scaling, data_kind=data_kind, sample_shape=sample_shape, layout=layout, dtype=dtype)
     return _opened(path, module.eval().to(device), steps, data_kind=data_kind, device=device)
 
 
@@ -74,8 +73,8 @@ def open_program(
     sample_shape: tuple[int, ...],
     device: "torch.device",
     scaling: Scaling,
-    layout: str = "nchw",
-    dtype: str = "float32",
+    layout: str | None = None,
+    dtype: str | None = None,
     trust: bool = False,
 ) -> Opened:
     """The program in a torch.export archive (.pt2), with a dynamic batch; as `open_torchscript`.
@@ -96,9 +95,7 @@ def open_program(
         module = program.module().to(device)
     except (RuntimeError, ValueError, OSError, KeyError, AssertionError) as err:
         raise BadInputError(f"torch.export.load cannot read it: {first_line(err)}; save it again") from err
-    steps = prepare(
-        scaling, data_kind=data_kind, dtype=dtype, layout=layout, channels=_channels(data_kind, sample_shape)
-    )
+    steps = _steps(scaling, data_kind=data_kind, sample_shape=sample_shape, layout=layout, dtype=dtype)
     return _opened(path, module, steps, data_kind=data_kind, device=device)
 
 
@@ -138,8 +135,17 @@ def _quiet(load: "Callable[[], Any]") -> Any:
         return load()
 
 
-def _channels(data_kind: str, sample_shape: tuple[int, ...]) -> int:
-    return sample_shape[-1] if data_kind == "image" else 1
+def _steps(
+    scaling: Scaling, *, data_kind: str, sample_shape: tuple[int, ...], layout: str | None, dtype: str | None
+) -> "Callable[[Tensor], Tensor]":
+    check_layout(layout, data_kind)
+    return prepare(
+        scaling,
+        data_kind=data_kind,
+        dtype=dtype or default_dtype(data_kind),
+        layout=layout or default_layout(data_kind),
+        channels=sample_shape[-1] if data_kind in LAYOUTS else 1,
+    )
 
 
 def _check_zip(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.data.for_model import data_for_model
+from edgekd.data.reading import Reading
 from edgekd.errors import BadInputError
 from edgekd.runner import check_inputs
-from edgekd.session import METADATA_KEY, Facts, check_file
+from edgekd.session import METADATA_KEY, Facts, check_file, longest, takes
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 """Input name -> (count, batch, ...): `count` batches, taken in turn, because latency may depend on the data."""
@@ -64,6 +65,7 @@ def feeds_for(
     path: Path,
     *,
     source: Path | None = None,
+    reading: Reading | None = None,
     batch_size: int = 1,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     count: int = COUNT,
@@ -71,9 +73,9 @@ def feeds_for(
 ) -> tuple[Feeds, str]:
     """Up to `count` batches for the network at `path`, and where they come from.
 
-    source: data as `edgekd validate` takes it; its first samples are used, in their order, so that two networks get the
-    same. None: random numbers, the same for the same seed and shape; whole numbers are 0 or 1, in any vocabulary.
-    shapes: the whole shape of an input, batch included, where the file leaves sizes open.
+    source: data as `edgekd validate` takes it, read as `reading` says; its first samples are used, in their order, so
+    that two networks get the same. None: random numbers, the same for the same seed and shape; whole numbers are 0 or
+    1, in any vocabulary. shapes: the whole shape of an input, batch included, where the file leaves sizes open.
 
     Raises:
         BadInputError: data that does not fit, a batch larger than the data, an unknown size that no shape names, a
@@ -86,9 +88,9 @@ def feeds_for(
         names = ", ".join(i.name for i in inputs)
         raise BadInputError(f"--shape {strangers[0]}: model {path} has no such input; it has: {names}")
     if source is not None:
-        return _real(path, inputs, source, batch_size, known, count)
+        return _real(path, inputs, source, reading, batch_size, known, count)
     rng = np.random.default_rng(seed)
-    sizes = {i.name: _shape(i, known.get(i.name), batch_size, path) for i in inputs}
+    sizes = {i.name: _shape(_longest(i, path), known.get(i.name), batch_size, path) for i in inputs}
     largest = max(sum(_bytes(i, sizes[i.name]) for i in inputs), 1)
     several = max(1, min(count, MAX_BYTES // largest))
     return {i.name: _random(rng, i, (several, *sizes[i.name])) for i in inputs}, RANDOM
@@ -98,6 +100,7 @@ def _real(
     path: Path,
     inputs: tuple[Input, ...],
     source: Path,
+    reading: Reading | None,
     batch_size: int,
     shapes: Mapping[str, tuple[int, ...]],
     count: int,
@@ -113,14 +116,8 @@ def _real(
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in declared)
     batch = shape[0] if shape and shape[0] is not None else batch_size
     known = Facts(input_name=only.name, shape=shape, dtype=only.dtype, output_name="", metadata=_metadata(path))
-    classes = known.metadata.get("classes")
-    found = data_for_model(
-        source,
-        shape=(None, *shape[1:]),
-        dtype=only.dtype,
-        classes=tuple(classes) if classes else None,
-        layout=known.metadata.get("input_layout"),
-    ).test.inputs
+    wanted = replace(takes(known, path), shape=(None, *shape[1:]))
+    found = data_for_model(source, wanted, reading=reading, train_limit=0).test.inputs
     if len(found) < batch:
         raise BadInputError(
             f"batch size {batch} is larger than the data ({len(found)} samples in {source}); bring more samples, or "
@@ -129,6 +126,16 @@ def _real(
     several = max(1, min(count, len(found) // batch, MAX_BYTES // max(1, found[:batch].nbytes)))
     samples = check_inputs(found[: several * batch], known, path)
     return {only.name: samples.reshape(several, batch, *samples.shape[1:])}, str(source)
+
+
+def _longest(declared: Input, path: Path) -> Input:
+    """The input with the length that texts are padded to, where the file leaves it open and says it."""
+    sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in declared.shape)
+    if len(sizes) != 2 or sizes[1] is not None:
+        return declared
+    known = Facts(input_name="", shape=sizes, dtype=declared.dtype, output_name="", metadata=_metadata(path))
+    length = longest(known)[1]
+    return declared if length is None else replace(declared, shape=(declared.shape[0], length))
 
 
 def _metadata(path: Path) -> dict[str, Any]:

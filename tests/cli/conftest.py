@@ -49,6 +49,7 @@ model = "resnet8"
 weights = "teacher/student.safetensors"
 [quantize]
 variants = ["int8-u8s8"]
+time_budget = 1.0
 [validate]
 rounds = 1
 seconds = 0.01

@@ -42,4 +42,4 @@ def test_two_processes_run_a_recipe_to_its_verdict_and_say_everything_once(finis
 def test_a_batch_that_cannot_be_shared_ends_all_processes_with_the_reason(finished: Finished, tmp_path: Path) -> None:
     answer = together("distill", finished.recipe, "--out", tmp_path / "run", "--set", "distill.batch_size=15")
     assert answer.code == 1  # torchrun's own, whatever the process answered
-    assert "a batch of 15 images cannot be split evenly over 2 processes" in answer.err
+    assert "a batch of 15 samples cannot be split evenly over 2 processes" in answer.err

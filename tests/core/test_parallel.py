@@ -61,7 +61,7 @@ def test_the_shares_of_a_batch_are_equal_and_make_it_up_and_an_uneven_batch_is_r
     assert [len(share) for share in shares] == [4, 4, 4]
     assert torch.equal(torch.cat(shares), batch)
     with pytest.raises(
-        BadInputError, match=r"a batch of 12 images cannot be split evenly over 5 processes; .*multiple of 5"
+        BadInputError, match=r"a batch of 12 samples cannot be split evenly over 5 processes; .*multiple of 5"
     ):
         Ranks(rank=0, world=5).share(batch)
 

@@ -274,7 +274,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch_where_there_is_n
 
 
 def test_a_batch_that_cannot_be_split_into_its_parts_is_refused() -> None:
-    with pytest.raises(BadInputError, match=r"a batch of 16 images cannot be split evenly into distill.accumulate = 3"):
+    with pytest.raises(BadInputError, match=r"a batch of 16 samples cannot be split evenly into distill.accumulate"):
         trainer(replace(SETTINGS, accumulate=3)).run_epoch()
 
 

@@ -12,15 +12,17 @@ from edgekd.data import pictures
 from edgekd.data.for_model import ModelData, data_for_model, samples_for_model
 from edgekd.data.image_folder import read_labelled_folder
 from edgekd.data.parts import is_mapped, part
+from edgekd.data.takes import Takes
 from edgekd.errors import BadInputError
 
 X = np.random.default_rng(0).integers(0, 256, (9, 6, 7, 1), dtype=np.uint8)
 Y = np.arange(9) % 3
-GIVEN: dict[str, Any] = {"shape": (None, 6, 7, 1), "dtype": "uint8", "layout": None}
+GIVEN: dict[str, Any] = {"shape": (None, 6, 7, 1), "dtype": "uint8"}
 
 
 def found(source: Path, *, classes: tuple[str, ...] | None = None, **changed: Any) -> ModelData:
-    return data_for_model(source, classes=classes, **GIVEN | changed)
+    limit = changed.pop("train_limit", None)
+    return data_for_model(source, Takes(classes=classes, **GIVEN | changed), train_limit=limit)
 
 
 def save(tmp_path: Path, **arrays: Any) -> Path:
@@ -102,26 +104,29 @@ def test_a_train_folder_of_other_classes_is_refused(image_folder: Path, tmp_path
 
 def test_class_names_come_from_the_network_or_else_from_the_data(tmp_path: Path) -> None:
     named = save(tmp_path, x=X, classes=np.array(["a", "b"]))
-    assert samples_for_model(named, classes=None, **GIVEN).classes == ("a", "b")
-    assert samples_for_model(named, classes=("a", "b"), **GIVEN).classes == ("a", "b")
+    assert samples_for_model(named, Takes(classes=None, **GIVEN)).classes == ("a", "b")
+    assert samples_for_model(named, Takes(classes=("a", "b"), **GIVEN)).classes == ("a", "b")
     unnamed = save(tmp_path, x=X)
-    assert samples_for_model(unnamed, classes=("c", "d"), **GIVEN).classes == ("c", "d")
-    assert samples_for_model(unnamed, classes=None, **GIVEN).classes == ()
+    assert samples_for_model(unnamed, Takes(classes=("c", "d"), **GIVEN)).classes == ("c", "d")
+    assert samples_for_model(unnamed, Takes(classes=None, **GIVEN)).classes == ()
 
 
 @pytest.mark.parametrize(
-    ("theirs", "message"),
-    [
-        (("b", "a"), r"number 0 is \('a',\); expected the model's 2 in its order, number 0 is \('b',\)"),
-        (("a", "b", "c"), r"'classes' has 2 names, number 2 is \(\); expected the model's 3 .* \('c',\)"),
-        (("a", "x"), r"number 1 is \('b',\)"),
-    ],
+    ("theirs", "labels"), [(("b", "a"), [1, 0, 1, 0]), (("c", "b", "a"), [2, 1, 2, 1]), (("a", "b"), [0, 1, 0, 1])]
 )
-def test_names_that_differ_from_the_network_s_in_any_place_are_refused(
-    theirs: tuple[str, ...], message: str, tmp_path: Path
+def test_labels_are_mapped_by_name_onto_the_network_s_classes(
+    theirs: tuple[str, ...], labels: list[int], tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInputError, match=message):
-        found(save(tmp_path, x=X, y=Y % 2, classes=np.array(["a", "b"])), classes=theirs)
+    data = found(save(tmp_path, x=X[:4], y=np.arange(4) % 2, classes=np.array(["a", "b"])), classes=theirs)
+    assert data.test.classes == theirs
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == labels
+
+
+def test_a_class_that_the_network_does_not_know_is_refused(tmp_path: Path) -> None:
+    named = save(tmp_path, x=X, y=Y % 2, classes=np.array(["a", "b"]))
+    with pytest.raises(BadInputError, match=r"class 'b' is none of the model's .*it tells apart: a, x\)"):
+        found(named, classes=("a", "x"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from edgekd.data.image_folder import class_folders, read_folder, read_labelled_folder
+from edgekd.data.read_picture import Resize
 from edgekd.errors import BadInputError
 
 GREY = np.arange(6 * 5, dtype=np.uint8).reshape(6, 5)
@@ -120,7 +121,7 @@ def test_mixed_sizes_are_an_error_that_names_the_file_and_resize_cures_it(tmp_pa
     put(tmp_path / "b" / "big.png", np.zeros((9, 7), dtype=np.uint8))
     with pytest.raises(BadInputError, match=r"big\.png is 7x9 pixels, .*1\.png is 5x6; set data\.resize"):
         read(tmp_path)
-    assert read(tmp_path, resize=(4, 3)).train.inputs.shape == (2, 4, 3, 1)
+    assert read(tmp_path, resize=Resize(4, 3)).train.inputs.shape == (2, 4, 3, 1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -153,7 +154,7 @@ def test_damage_anywhere_is_bad_input_or_a_picture_but_no_other_error(tmp_path: 
         for place in range(0, len(raw), 5):
             path.write_bytes(raw[:place] + bytes([raw[place] ^ 0x55]) + raw[place + 1 :])
             try:
-                read(tmp_path, resize=(6, 5))
+                read(tmp_path, resize=Resize(6, 5))
             except BadInputError as err:
                 assert f"bad.{suffix}" in str(err)
         path.unlink()

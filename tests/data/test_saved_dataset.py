@@ -17,6 +17,7 @@ import pytest
 
 from edgekd import data
 from edgekd.data.dataset import Pool
+from edgekd.data.read_picture import Resize
 from edgekd.data.saved_dataset import is_saved_dataset, read_saved_dataset
 from edgekd.errors import BadInputError
 
@@ -50,7 +51,7 @@ def test_arrays_of_pixels_and_integer_labels_are_read() -> None:
     assert (pool.classes, pool.train.labels.tolist()) == (("0", "1"), [0, 1, 0, 1, 0, 1])
     assert read(SAVED / "arrays", classes=("cat", "dog")).classes == ("cat", "dog")
     with pytest.raises(BadInputError, match=r"data\.resize and data\.channels are for picture files"):
-        read_saved_dataset(SAVED / "arrays", resize=(4, 4), channels=None, classes=None)
+        read_saved_dataset(SAVED / "arrays", resize=Resize(4, 4), channels=None, classes=None)
 
 
 def test_the_library_datasets_is_not_imported() -> None:

@@ -27,6 +27,9 @@ def test_the_file_names_the_tokenizer_by_its_hash_and_does_not_hold_it() -> None
     assert found["text"] == {
         "vocabulary": 300,
         "max_tokens": 16,
+        "lowercase": False,
         "padding": 0,
+        "padded_at": "end",
+        "cut_at": "end",
         "tokenizer_sha256": hashlib.sha256('{"model": "größe"}'.encode()).hexdigest(),
     }

@@ -31,6 +31,27 @@ def words() -> Corpus:
     )
 
 
+@pytest.fixture(scope="session")
+def shipped(words: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model.onnx of a network for these words, not trained, wide enough to be quantized."""
+    import torch
+
+    from edgekd.language.export import export
+    from edgekd.language.files import texts
+    from edgekd.models.causal_transformer import CausalTransformer
+
+    torch.manual_seed(0)
+    size = words.vocabulary.size
+    made = CausalTransformer(vocabulary=size, context=16, width=48, depth=1, heads=2)
+    with torch.no_grad():
+        for parameter in made.parameters():  # larger than at the start of training, so that tokens matter
+            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    path = tmp_path_factory.mktemp("shipped") / "model.onnx"
+    facts = {"kind": "language", "context": 16, "vocabulary": {"sha256": words.vocabulary.sha256}}
+    export(made, path, tokens=texts(words, context=16), opset=18, tolerance=1e-3, metadata=facts)
+    return path
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A recipe that ends in seconds, with its text beside it."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekd import bundle
 from edgekd.errors import BadInputError, ExitCode
 from edgekd.language import recipe as recipes
-from edgekd.language import report as reports
+from edgekd.language import rejudge
 from edgekd.language import run as runs
 
 
@@ -28,8 +29,11 @@ def test_the_whole_run_in_small(recipe: Path, one_thread: None) -> None:
     assert made.exit_code in (ExitCode.PASS, ExitCode.INCONCLUSIVE)
     assert [arm["name"] for arm in made.report["arms"]] == ["teacher", "student-cist", "student-ce"]
     assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(made.report))
-    bundle = {path.name for path in (folder / "bundle").iterdir()}
-    assert bundle == {"model.onnx", "vocabulary.json", "generate.py", "manifest.json"}
+    assert {"report.json", "report.md", "report.html", "junit.xml"} <= {path.name for path in folder.iterdir()}
+    assert recipes.load(folder / "recipe.lock.toml") == loaded
+    assert bundle.verify(folder / "bundle").passed is True
+    assert rejudge.rejudge(rejudge.checked(json.loads((folder / "report.json").read_text()), folder)).verdict == "pass"
+    assert all(step.cached for step in runs.plan(loaded, folder=folder)[:-3])
     again = runs.run(loaded, folder=folder)
     assert again.cached == ("teacher", "student-cist", "student-ce", "export", "files", "speed")
     assert again.report["variants"] == made.report["variants"]
@@ -44,34 +48,6 @@ def test_the_whole_run_in_small(recipe: Path, one_thread: None) -> None:
         BadInputError, match=r"teacher .*teacher\.safetensors has a vocabulary of .* the data one of 256"
     ):
         runs.run(brought, folder=recipe.parent / "other")
-
-
-def test_what_a_user_named_is_escaped_in_markdown(recipe: Path) -> None:
-    report = json.loads(SMALL_REPORT)
-    assert "<script>" not in reports.render(report)
-    assert "&lt;script&gt;" in reports.render(report)
-
-
-SMALL_REPORT = json.dumps(
-    {
-        "name": "x",
-        "gate": {"verdict": "inconclusive", "variant": "fp32", "checks": []},
-        "data": {
-            "sources": ["<script>.txt"],
-            "characters": 5,
-            "sha256": "0" * 64,
-            "vocabulary": {"size": 3, "kind": "characters"},
-            "context": 4,
-            "blocks": {"test": 2},
-        },
-        "arms": [],
-        "variants": [],
-        "environment": {"cpu_model": "cpu", "isa": "avx2", "packages": {}},
-        "session": {"threads": 1, "provider": "CPUExecutionProvider"},
-        "target": {"name": "x86-1t", "proxy": True},
-        "overrides": ["a=<script>"],
-    }
-)
 
 
 @pytest.mark.slow
@@ -91,6 +67,9 @@ def test_the_command_distills_and_exits_with_the_verdict(recipe: Path) -> None:
     line = [sys.executable, out / "bundle" / "generate.py", "the cat ", "--tokens", "40", "--temperature", "0"]
     wrote = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     assert wrote.startswith("the cat ") and len(wrote.strip()) > 20
+    verified = edgekd("verify", out / "bundle", "--json", cache=recipe.parent)
+    assert verified.returncode == 0 and json.loads(verified.stdout)["passed"] is True
+    assert edgekd("gate", out / "report.json", "--limit", "max_size_bytes=10", cache=recipe.parent).returncode == 1
     failed = edgekd("language", recipe, "--out", out, "--set", "gate.max_size_bytes=10", "--json", cache=recipe.parent)
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["gate"]["verdict"] == "fail"

@@ -116,6 +116,52 @@ def test_a_full_cache_teaches_without_the_teacher(words: Corpus, tmp_path: Path,
     torch.testing.assert_close(q.sum(-1), torch.ones(q.shape[:-1]))
 
 
+def test_a_cache_whose_filling_was_stopped_goes_on_and_never_asks_twice(words: Corpus, tmp_path: Path) -> None:
+    windows = Windows(words.train, context=16, views=4)
+    teacher = fresh(words, width=32).eval()
+    plan = CachePlan(folder=tmp_path, key="a", top_k=6, limit_bytes=10**8)
+    asked: list[int] = []
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: object) -> None:
+        asked.append(len(inputs[0]))
+        if len(asked) == 40:
+            raise KeyboardInterrupt
+
+    teacher.register_forward_hook(count)
+    options = {"classes": words.vocabulary.size, "batch_size": 8, "device": CPU}
+    with pytest.raises(KeyboardInterrupt), targets.answering(lambda: teacher, windows, cache=plan, **options):  # type: ignore[arg-type]
+        raise AssertionError("it was filled")
+    with targets.answering(lambda: teacher, windows, cache=plan, **options) as found:  # type: ignore[arg-type]
+        index = np.array([0, len(windows) - 1])
+        assert found(3, index, torch.from_numpy(windows.batch(index, view=3)[0])).isfinite().all()
+    whole = 4 * len(windows)
+    assert whole <= sum(asked) < 2 * whole  # what a stopped chunk had is asked again, and no more
+
+
+def test_what_stands_in_padded_places_changes_neither_loss_nor_gradient(words: Corpus) -> None:
+    windows = Windows(words.train, context=16)
+    index = np.arange(len(windows))
+    tokens, labels, mask = (torch.from_numpy(a) for a in windows.batch(index))
+    padded = torch.from_numpy(index)[~mask.all(dim=1)][:4]
+    tokens, labels, mask = tokens[padded], labels[padded], mask[padded]
+    assert int((~mask).sum()) > 0
+    teacher, student = fresh(words, width=32).eval(), fresh(words).eval()
+
+    def learned(read: torch.Tensor, wanted: torch.Tensor) -> tuple[float, list[torch.Tensor]]:
+        student.zero_grad()
+        objective = TokenObjective("cist", {"rho": 2.0, "kd_weight": 1.0})
+        loss = objective(student(read), network.predict(teacher, read), wanted, mask=mask)
+        loss.backward()
+        return loss.item(), [p.grad.clone() for p in student.parameters() if p.grad is not None]
+
+    # A token is learned from where the next one is known: what follows the last such place is padding alone.
+    place = torch.arange(16)[None] > mask.sum(dim=1, keepdim=True)
+    first = learned(tokens, labels)
+    other = learned(torch.where(place, 3, tokens), torch.where(mask, labels, 5))
+    assert first[0] == other[0]
+    assert all(torch.equal(a, b) for a, b in zip(first[1], other[1], strict=True))
+
+
 def test_a_student_learns_from_each_method(words: Corpus, tmp_path: Path, one_thread: None) -> None:
     teacher = targets.Live(run(words, tmp_path / "teacher").network)
     windows = Windows(words.train, context=16)

@@ -153,11 +153,14 @@ def test_an_unknown_model_is_refused_with_the_known_ones_and_the_nearest() -> No
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet20", {"width": 2}, "unknown option 'width' of model 'resnet20'; known: none"),
+        ("resnet20", {"height": 2}, "unknown option 'height' of model 'resnet20'; known: width, blocks"),
         ("mobilenet_v2", {"widht": 2}, "unknown option 'widht' .*; known: width; did you mean 'width'"),
         ("mobilenet_v2", {"width": 0}, "option width of mobilenet_v2 is 0; expected a number above 0"),
         ("mobilenet_v2", {"width": "wide"}, "option width of mobilenet_v2 is 'wide'"),
         ("mobilenet_v2", {"width": float("nan")}, "option width of mobilenet_v2 is nan"),
+        ("resnet8", {"width": -1.0}, "option width of resnet8 is -1.0; expected a number above 0"),
+        ("wrn_16_1", {"blocks": 0}, "option blocks of wrn_16_1 is 0; expected a whole number from 1 to 64"),
+        ("ds_cnn", {"blocks": 1.5}, "option blocks of ds_cnn is 1.5"),
     ],
 )
 def test_a_wrong_option_is_refused(name: str, options: dict[str, float | int | str], message: str) -> None:

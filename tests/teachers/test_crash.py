@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from edgekd import pixels
+from edgekd import pipeline, pixels
 from edgekd.core.augment import Augmentation
 from edgekd.core.optimizer import Settings
 from edgekd.data import Dataset
@@ -15,13 +18,17 @@ from edgekd.distill import Distilled, Method, distill
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.network import Network
 from edgekd.progress import Progress
+from edgekd.recipe import parse
 from edgekd.teacher import answering
 from edgekd.teachers import Opened, OpenTeacher, complete
 from edgekd.teachers.tensors import asking
 
-from .nets import CLASSES, CPU, Bars
+from .nets import CLASSES, CPU, Bars, write_onnx
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+PICTURE = 3
+"""One of the training split that is not mirrored in the first epoch, and is in a later one."""
 
 SETTINGS = Settings(epochs=3, batch_size=16, learning_rate=0.02, augmentation=Augmentation(flip=True), seed=1)
 
@@ -89,3 +96,48 @@ def test_a_crash_of_the_program_itself_is_bad_input_with_its_last_line(dataset: 
     with pytest.raises(BadInputError, match=r"teacher t.pt: does not run: cannot take sixteen \(it was given float32"):
         train(dataset, lambda: made, tmp_path, [])
     assert torch.get_num_threads() == 1
+
+
+def write_fragile(path: Path) -> Path:
+    """The bars' teacher as ONNX, which fails on a picture whose first pixel is 255: an index out of range."""
+    model = onnx.load(write_onnx(path, dtype=TensorProto.UINT8))
+    corner = [
+        helper.make_node("Slice", ["x", "zero", "one", "rows"], ["corner"]),  # its first row and first column
+        helper.make_node("Div", ["corner", "full_byte"], ["bright"]),  # 1 of 255, else 0
+        helper.make_node("Cast", ["bright"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["only", "place"], ["nothing"]),
+        helper.make_node("ReduceSum", ["nothing"], ["none"], keepdims=0),
+        helper.make_node("Add", ["y", "none"], ["answer"]),
+    ]
+    constants = {
+        "zero": np.array([0, 0], np.int64), "one": np.array([1, 1], np.int64), "rows": np.array([2, 3], np.int64),
+        "full_byte": np.array(255, np.uint8), "only": np.zeros(1, np.float32),
+    }  # fmt: skip
+    model.graph.node.extend(corner)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.graph.output[0].name = "answer"
+    onnx.save(model, str(path))
+    return path
+
+
+def test_an_onnx_file_that_fails_in_the_middle_is_named_and_the_finished_epochs_stay(
+    npz_file: Path, tmp_path: Path
+) -> None:
+    arrays = dict(np.load(npz_file))
+    arrays["x"][:, 0, [0, 7]] = 0
+    arrays["x"][PICTURE, 0, 7] = 255  # seen by the teacher at the left edge once the picture is mirrored
+    np.savez(npz_file, **arrays)
+    onnx_file = write_fragile(tmp_path / "fragile.onnx")
+    body = {
+        "name": "small",
+        "data": {"source": str(npz_file), "classes": [*CLASSES], "calibration_samples": 12, "augment": "flip"},
+        "teacher": {"kind": "onnx", "path": str(onnx_file), "layout": "nchw"},
+        "student": {"model": "resnet8", "options": {}},
+        "distill": {"method": "kd", "epochs": 8, "batch_size": 16, "learning_rate": 0.02},
+    }  # fmt: skip
+    said = list[Progress]()
+    message = r"teacher fragile\.onnx: ONNX Runtime cannot run it on \(\d+, 1, 8, 8\): .*Gather.*Nothing is lost"
+    with pytest.raises(BadInputError, match=message):
+        pipeline.run(parse(body, origin="test"), folder=tmp_path / "run", until="distill", listener=said.append)
+    assert any(one.stage == "distill" and one.done >= 1 for one in said)
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()

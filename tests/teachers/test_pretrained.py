@@ -42,6 +42,7 @@ learning_rate = 0.05
 n_views = 1
 [quantize]
 variants = ["int8-u8s8"]
+time_budget = 1.0
 [validate]
 rounds = 1
 seconds = 0.01
@@ -178,7 +179,11 @@ def test_code_that_a_repository_brings_is_never_run(hugging: Path, tmp_path: Pat
 
 
 def test_data_of_another_kind_or_shape_is_refused(hugging: Path) -> None:
-    with pytest.raises(BadInputError, match="takes images, the data is of kind audio; export the teacher to ONNX"):
+    with pytest.raises(
+        BadInputError, match="image or audio or text, the data is of kind series; export the teacher to"
+    ):
+        opened(hugging, kind="series", shape=(16, 2))
+    with pytest.raises(BadInputError, match="cannot load it as an audio classifier"):
         opened(hugging, kind="audio", shape=(16000,))
     with pytest.raises(BadInputError, match=r"takes 3 channel\(s\), the data has 4"):
         opened(hugging, shape=(8, 8, 4))

@@ -50,7 +50,7 @@ def document(source: Path, teacher: dict[str, Any], **changes: Any) -> dict[str,
         "teacher": teacher,
         "student": {"model": "resnet8"},
         "distill": {"method": "cist", "epochs": 3, "batch_size": 16, "learning_rate": 0.02, **changes},
-        "quantize": {"variants": ["int8-u8s8"]},
+        "quantize": {"variants": ["int8-u8s8"], "time_budget": 1.0},
         "validate": {"rounds": 1, "seconds": 0.01, "min_samples": 10},
         "gate": {"max_size_bytes": 1_000_000},
     }

@@ -1,5 +1,6 @@
 """The section [teacher]: what belongs to each kind, and what contradicts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +66,29 @@ def test_an_ensemble_is_read_written_and_read_back_with_absolute_paths(tmp_path:
     assert load(tmp_path / "lock.toml") == read
     with pytest.raises(BadInputError, match=r"a.onnx: no such file; expected a teacher of kind 'onnx'"):
         check(read.teacher)
+
+
+HUBS = """name = "r"
+data.source = "fashion-mnist"
+student.model = "resnet8"
+[teacher]
+kind = "ensemble"
+[[teacher.members]]
+kind = "transformers"
+model = "owner/name"
+[[teacher.members]]
+model = "resnet8"
+weights = "t.safetensors"
+"""
+
+
+def test_what_may_be_fetched_is_what_comes_from_a_hub_also_in_an_ensemble(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(HUBS)
+    teacher = load(path, allow_download=True).teacher
+    assert teacher is not None and teacher.members is not None
+    assert [one.allow_download for one in teacher.members] == [True, False]
+    assert not any(one.allow_download for one in load(path).teacher.members or ())  # type: ignore[union-attr]
+    path.write_text(HUBS.replace('kind = "transformers"\nmodel = "owner/name"', 'kind = "onnx"\npath = "t.onnx"'))
+    with pytest.raises(BadInputError, match="--allow-download, and its teacher comes from no hub; expected kind timm"):
+        load(path, allow_download=True)

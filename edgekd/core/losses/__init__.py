@@ -8,6 +8,16 @@ gradient, all arithmetic is float32, and p, q are the teacher's and the student'
 
 from edgekd.core.losses.adaptive import cist, cist_temperatures, entropy_kd, entropy_temperatures
 from edgekd.core.losses.asymmetric import ats
+from edgekd.core.losses.binary import (
+    binary_cist,
+    binary_cist_temperatures,
+    binary_cross_entropy,
+    binary_divergence,
+    binary_entropy,
+    binary_entropy_kd,
+    binary_entropy_kd_temperatures,
+    binary_kd,
+)
 from edgekd.core.losses.decoupled import decoupled, dkd, dkd_cist
 from edgekd.core.losses.dynamic import dtkd, dtkd_temperatures
 from edgekd.core.losses.hard import cross_entropy, labelled
@@ -20,6 +30,14 @@ from edgekd.core.losses.transformed import transformed_temperatures, ttm, wttm
 
 __all__ = [
     "ats",
+    "binary_cist",
+    "binary_cist_temperatures",
+    "binary_cross_entropy",
+    "binary_divergence",
+    "binary_entropy",
+    "binary_entropy_kd",
+    "binary_entropy_kd_temperatures",
+    "binary_kd",
     "cist",
     "cist_temperatures",
     "correlation",

@@ -147,11 +147,18 @@ def class_temperatures(logits: Tensor, target_nats: float) -> Tensor:
     return torch.where(tau > 0, tau, 1.0).float()
 
 
-def binary_cross_entropy(student_logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
-    """-mean over samples and classes of w_k [y ln q + (1 - y) ln(1 - q)], q = sigmoid(z_s); a scalar, float32, nats.
+def binary_cross_entropy(
+    student_logits: Tensor,
+    labels: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    positive_weights: Tensor | None = None,
+) -> Tensor:
+    """-mean over samples and classes of w_k [p_k y ln q + (1 - y) ln(1 - q)], q = sigmoid(z_s); float32, nats.
 
     student_logits: (batch, K); labels: (batch, K), 0 or 1, a share between (mixed samples), or -1 where it is not
-    known: such an element adds nothing and counts in the mean, as in `cross_entropy`. class_weights: w, (K,).
+    known: such an element adds nothing and counts in the mean, as in `cross_entropy`. class_weights: w, (K,), of all of
+    a class; positive_weights: p, (K,), of the samples that have it, where they are rare. Returns a scalar.
 
     Raises:
         BadInputError: shapes that do not belong together, or an empty batch.
@@ -159,7 +166,11 @@ def binary_cross_entropy(student_logits: Tensor, labels: Tensor, *, class_weight
     _check(student_logits, labels)
     known = labels >= 0
     each = F.binary_cross_entropy_with_logits(
-        student_logits.float(), labels.float().clamp(min=0.0), weight=class_weights, reduction="none"
+        student_logits.float(),
+        labels.float().clamp(min=0.0),
+        weight=class_weights,
+        pos_weight=positive_weights,
+        reduction="none",
     )
     return (each * known).mean()
 
@@ -173,6 +184,7 @@ def binary_kd(
     kd_weight: float = 0.9,
     ce_weight: float = 0.1,
     class_weights: Tensor | None = None,
+    positive_weights: Tensor | None = None,
 ) -> Tensor:
     """ce_weight BCE + kd_weight T^2 mean KL(p || q), both sigmoids at one fixed T: Hinton's KD of K pairs.
 
@@ -192,7 +204,7 @@ def binary_kd(
         tau,
         kd_weight=kd_weight,
         ce_weight=ce_weight,
-        weights=class_weights,
+        weights=(class_weights, positive_weights),
     )
 
 
@@ -204,6 +216,7 @@ def binary_cist(
     rho: float,
     kd_weight: float = 8.0,
     class_weights: Tensor | None = None,
+    positive_weights: Tensor | None = None,
 ) -> Tensor:
     """BCE + kd_weight mean_i[tau_t,i tau_s,i KL(p_i || q_i)], tau = max(1, max_k |z_k| / (2 rho)) for each network.
 
@@ -213,10 +226,30 @@ def binary_cist(
     Raises:
         BadInputError: shapes that do not belong together, rho <= 0 or a negative weight.
     """
-    tau_s, tau_t = (binary_max_logit_temperatures(z, rho) for z in (student_logits, teacher_logits))
+    tau_s, tau_t = binary_cist_temperatures(student_logits, teacher_logits, rho=rho)
     return _loss(
-        student_logits, teacher_logits, labels, tau_s, tau_t, kd_weight=kd_weight, ce_weight=1.0, weights=class_weights
+        student_logits,
+        teacher_logits,
+        labels,
+        tau_s,
+        tau_t,
+        kd_weight=kd_weight,
+        ce_weight=1.0,
+        weights=(class_weights, positive_weights),
     )
+
+
+def binary_cist_temperatures(student_logits: Tensor, teacher_logits: Tensor, *, rho: float) -> tuple[Tensor, Tensor]:
+    """(tau_s, tau_t) of each sample, as `binary_cist` has them: (batch,) float32."""
+    return binary_max_logit_temperatures(student_logits, rho), binary_max_logit_temperatures(teacher_logits, rho)
+
+
+def binary_entropy_kd_temperatures(
+    student_logits: Tensor, teacher_logits: Tensor, *, target_nats: float, student_floor: float
+) -> tuple[Tensor, Tensor]:
+    """(tau_s, tau_t) of each sample, as `binary_entropy_kd` has them: (batch,) float32."""
+    tau_s = binary_entropy_temperatures(student_logits, target_nats).clamp(min=student_floor)
+    return tau_s, binary_entropy_temperatures(teacher_logits, target_nats)
 
 
 def binary_entropy_kd(
@@ -228,6 +261,7 @@ def binary_entropy_kd(
     kd_weight: float = 8.0,
     student_floor: float = 1.0,
     class_weights: Tensor | None = None,
+    positive_weights: Tensor | None = None,
 ) -> Tensor:
     """BCE + kd_weight mean_i[tau_t,i tau_s,i KL(p_i || q_i)], tau solved so that each mean entropy is target_nats.
 
@@ -238,10 +272,18 @@ def binary_entropy_kd(
         BadInputError: shapes that do not belong together, a target outside (0, ln 2) or a negative weight.
     """
     not_negative(student_floor=student_floor)
-    tau_s = binary_entropy_temperatures(student_logits, target_nats).clamp(min=student_floor)
-    tau_t = binary_entropy_temperatures(teacher_logits, target_nats)
+    tau_s, tau_t = binary_entropy_kd_temperatures(
+        student_logits, teacher_logits, target_nats=target_nats, student_floor=student_floor
+    )
     return _loss(
-        student_logits, teacher_logits, labels, tau_s, tau_t, kd_weight=kd_weight, ce_weight=1.0, weights=class_weights
+        student_logits,
+        teacher_logits,
+        labels,
+        tau_s,
+        tau_t,
+        kd_weight=kd_weight,
+        ce_weight=1.0,
+        weights=(class_weights, positive_weights),
     )
 
 
@@ -254,7 +296,7 @@ def _loss(
     *,
     kd_weight: float,
     ce_weight: float,
-    weights: Tensor | None,
+    weights: tuple[Tensor | None, Tensor | None],
 ) -> Tensor:
     not_negative(kd_weight=kd_weight, ce_weight=ce_weight)
     if student.shape != teacher.shape:
@@ -263,7 +305,7 @@ def _loss(
             "batch and classes. Give both networks the same classes in the same order"
         )
     kl = binary_divergence(student, teacher.detach(), student_temperature=tau_s, teacher_temperature=tau_t)
-    hard = binary_cross_entropy(student, labels, class_weights=weights)
+    hard = binary_cross_entropy(student, labels, class_weights=weights[0], positive_weights=weights[1])
     return ce_weight * hard + kd_weight * (tau_t * tau_s * kl).mean()
 
 
