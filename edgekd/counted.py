@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekd.cycles import constant_output
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.gate import Check, Gate, Rule, compare, conclude
 from edgekd.instructions import Instructions, compare_counts
 from edgekd.instructions.count import difference
 from edgekd.versus.accuracy import judge_accuracy
-from edgekd.versus.judge import constant_output
 
 BOTH, ONE = ("max_regression",), ("max_instructions",)
 """The limits of two files, and of one."""

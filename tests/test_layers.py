@@ -68,6 +68,7 @@ LAYERS = {
     # what puts stages together
     "edgekd.recipe": "recipe",
     "edgekd.compete": "composition",
+    "edgekd.cycles": "composition",
     "edgekd.versus": "composition",
     "edgekd.counted": "composition",
     "edgekd.budget": "composition",
@@ -161,6 +162,7 @@ TORCH_FREE = (
     "edgekd.bundle",
     "edgekd.recipe",
     "edgekd.compete",
+    "edgekd.cycles",
     "edgekd.versus",
     "edgekd.counted",
     "edgekd.budget",

@@ -11,12 +11,12 @@ from typing import Any
 
 from edgekd.baseline.unpaired import FLOORS, Session, drift, newcombe_unpaired, ratio_of_sessions
 from edgekd.counted import recounted
+from edgekd.cycles import checked_cycles, constant_output
 from edgekd.errors import BadInputError
 from edgekd.gate import Check, Gate, Rule, Verdict, compare, conclude
 from edgekd.instructions import compare_counts
 from edgekd.result import finite
 from edgekd.statistics import newcombe_paired
-from edgekd.versus.judge import checked_cycles, constant_output
 
 Measured = dict[str, float | None]
 Limits = Mapping[str, float]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekd.cycles import checked_cycles, constant_output, spent
 from edgekd.errors import BadInputError
 from edgekd.gate import Check, Gate, Verdict, conclude
 from edgekd.result import finite
@@ -18,7 +19,6 @@ from edgekd.statistics import (
     fewest_samples,
     percentile_bounds,
 )
-from edgekd.versus.judge import checked_cycles, constant_output, spent
 
 NS_PER_MS = 1e6
 LIMITS = {f"max_{name}_ms": (name, q) for name, q in QUANTILES.items()}

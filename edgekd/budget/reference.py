@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekd.cycles import checked_cycles
 from edgekd.errors import BadInputError
 from edgekd.session import SessionOptions
 from edgekd.statistics import NS_PER_MS
 from edgekd.timing import Contestant, feeds_for
-from edgekd.versus.judge import checked_cycles
 
 REFERENCE = Path(__file__).with_name("reference.onnx")
 CONDITIONS = ("isa", "onnxruntime", "provider", "options", "batch_size")

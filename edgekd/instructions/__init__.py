@@ -5,15 +5,15 @@
 """
 
 from edgekd.instructions.count import MIN_RUNS, TIMEOUT_SECONDS, count
-from edgekd.instructions.result import Instructions, Ratio, compare_counts, interval
+from edgekd.instructions.result import CountRatio, Instructions, compare_counts, interval
 from edgekd.instructions.tools import Method
 
 __all__ = [
     "MIN_RUNS",
     "TIMEOUT_SECONDS",
+    "CountRatio",
     "Instructions",
     "Method",
-    "Ratio",
     "compare_counts",
     "count",
     "interval",

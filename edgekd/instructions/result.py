@@ -46,7 +46,7 @@ class Instructions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
+class CountRatio:
     """Instructions of the new file over those of the base: above 1 the new one does more. low, high: of a repeat."""
 
     value: float
@@ -59,7 +59,7 @@ def interval(counts: Instructions) -> float:
     return max(FLOOR, counts.spread)
 
 
-def compare_counts(new: Instructions, base: Instructions) -> Ratio:
+def compare_counts(new: Instructions, base: Instructions) -> CountRatio:
     """The ratio of two results that were counted alike.
 
     The floor is by how much two repeats of one file may differ, so it is that of the ratio too, not of each half.
@@ -79,4 +79,4 @@ def compare_counts(new: Instructions, base: Instructions) -> Ratio:
                 f"{other}; count both files alike, on one machine"
             )
     value, uncertain = new.per_inference / base.per_inference, max(interval(new), interval(base))
-    return Ratio(value=value, low=value * (1 - uncertain), high=value * (1 + uncertain))
+    return CountRatio(value=value, low=value * (1 - uncertain), high=value * (1 + uncertain))

@@ -5,19 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.errors import BadInputError
+from edgekd.cycles import checked_cycles, constant_output, spent
 from edgekd.gate import Check, Gate, conclude
-from edgekd.statistics import (
-    DESIGNED_ERROR,
-    FIRST_LOOK,
-    Ratio,
-    Verdict,
-    decide,
-    error_at,
-    look_after,
-    next_look,
-    ratio_of_quantiles,
-)
+from edgekd.statistics import FIRST_LOOK, Ratio, Verdict, decide, ratio_of_quantiles
 from edgekd.versus.accuracy import judge_accuracy
 
 QUANTILES = {"max_regression": ("p50", 0.5), "max_p90_regression": ("p90", 0.9)}
@@ -72,40 +62,6 @@ def look(cycles: Sequence[Any], *, limits: Mapping[str, float]) -> tuple[bool, s
         verdicts.append(decide(ratio.low, ratio.high, 1 + limit))
         note = note or f"{quantile} {ratio.value:.3f}x ({ratio.low:.3f} to {ratio.high:.3f}), {len(cycles)} cycles"
     return "fail" in verdicts or "inconclusive" not in verdicts, note
-
-
-def spent(cycles: int) -> float:
-    """The error at each end that the look after so many cycles may have; one between two looks counts as the next."""
-    number = look_after(cycles) or look_after(next_look(cycles))
-    assert number is not None
-    return error_at(number, designed=DESIGNED_ERROR)
-
-
-def checked_cycles(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The cycles, once every sample is known to be a positive whole number of nanoseconds."""
-    cycles = raw.get("cycles")
-    if not isinstance(cycles, list) or not cycles:
-        raise BadInputError("the result holds no cycles; expected at least one: measure again")
-    for cycle in cycles:
-        for name in ("new", "base"):
-            samples = cycle.get(name) if isinstance(cycle, dict) else None
-            if not isinstance(samples, list) or not samples or not all(type(ns) is int and ns > 0 for ns in samples):
-                raise BadInputError("a cycle holds something else than positive whole nanoseconds; measure again")
-    return cycles
-
-
-def constant_output(raw: Mapping[str, Any], name: str) -> tuple[Check, ...]:
-    """A failed check where different inputs all got one and the same output: a network that is broken is fast, too."""
-    known = raw.get("constant")
-    if not isinstance(known, Mapping) or known.get(name) not in (True, False, None):
-        raise BadInputError("the result does not say whether outputs differ ('constant'); was it edited? Measure again")
-    if not known.get(name):
-        return ()
-    note = "different inputs all get the very same output: check weights and preprocessing"
-    return (
-        Check(name="min_different_outputs", metric="different_outputs", value=1.0, low=None, high=None, limit=2.0,
-              unit="outputs", verdict="fail", source="edgekd", note=note),
-    )  # fmt: skip
 
 
 def _check(name: str, quantile: str, ratio: Ratio | None, limit: float, source: str, cycles: int) -> Check:

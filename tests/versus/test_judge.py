@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekd.cycles import spent
 from edgekd.errors import BadInputError
 from edgekd.versus import judge, look
-from edgekd.versus.judge import spent
 
 SOURCES = {"max_regression": "given", "max_p90_regression": "given"}
 
