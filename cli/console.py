@@ -107,7 +107,8 @@ def portability_line(report: Mapping[str, Any]) -> None:
     found = next(variant["portability"] for variant in report["variants"] if variant["selected"])
     step = "" if found["output_step"] is None else f", a step of the output is {found['output_step']:.4g}"
     apart = "bit-equal" if found["bit_equal"] else f"outputs up to {found['max_difference']:.4g} apart{step}"
-    same = f"{found['top1_same']} of {found['n']} samples in the same class"
+    alike = "with the same labels" if report["data"].get("task") == "multi-label" else "in the same class"
+    same = f"{found['top1_same']} of {found['n']} samples {alike}"
     say(f"{found['isa']} against {found['native_isa']}: {same}, {apart}")
 
 

@@ -9,11 +9,19 @@ from edgekd.cli import console
 from edgekd.cli.options import DryRunOption, JsonOption, OutOption, RecipeArgument, SetOption
 
 DEFAULT_METHODS = "ce,kd,cist,entropy,dkd,lskd"
+"""As `edgekd.study.USUAL`, which is not loaded for --help."""
 
 
 def study(
     recipe: RecipeArgument,
-    methods: Annotated[str, typer.Option(help="Methods to compare, with commas between.")] = DEFAULT_METHODS,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Methods to compare, with commas between. Default: {DEFAULT_METHODS}; of multi-label data the first "
+            "four.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds of each method.")] = 3,
     candidates: Annotated[
         int, typer.Option(help="Settings of KD weight and temperature knob that each method is tuned over.")
@@ -32,9 +40,10 @@ def study(
 
     loaded = recipes.load(recipe, overrides=tuple(overrides or ()))
     folder = out or Path("runs") / loaded.name
-    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    names = None if methods is None else tuple(name.strip() for name in methods.split(",") if name.strip())
     if dry_run:
-        return _print_plan(studies.plan(loaded, methods=names, seeds=seeds, count=candidates), folder, json_)
+        chosen = studies.usual_methods(loaded) if names is None else names
+        return _print_plan(studies.plan(loaded, methods=chosen, seeds=seeds, count=candidates), folder, json_)
     with console.progress() as listener:
         outcome = studies.run(
             loaded,
@@ -62,7 +71,7 @@ def _print_study(found, folder: Path) -> None:  # type: ignore[no-untyped-def]
     from edgekd.study import markdown
 
     console.say(f"{markdown.teacher_line(found)}\n")
-    console.table(markdown.COLUMNS, markdown.result_rows(found))
+    console.table(markdown.columns(found), markdown.result_rows(found))
     console.say("\n" + "\n".join(found["conclusions"]))
     console.say(f"\nstudy  {folder / 'study.md'}")
 

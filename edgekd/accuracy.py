@@ -105,6 +105,7 @@ def assess(
     classes: tuple[str, ...],
     teacher_predictions: npt.NDArray[Any] | None = None,
     multi_label: bool = False,
+    threshold: float = 0.0,
     isa: str,
 ) -> Accuracy:
     """Every accuracy number of one file, whatever kind of network it is.
@@ -115,8 +116,8 @@ def assess(
     Args:
         file: the file's outputs.
         reference: those of the fp32 file on the same samples; None: this is the fp32 file.
-        labels, teacher_predictions, isa: as `measure` takes them, or `measure_label_sets` where `multi_label`; only a
-            classifier has labels.
+        labels, teacher_predictions, threshold, isa: as `measure` takes them, or `measure_label_sets` where
+            `multi_label`; only a classifier has labels.
         classes: K names, or none: then they are numbered.
 
     Raises:
@@ -137,8 +138,9 @@ def assess(
         return measure_label_sets(
             outputs,
             labels=labels,
-            classes=classes,
+            classes=classes or tuple(str(k) for k in range(shape[0])),
             teacher_sets=teacher_predictions,
+            threshold=threshold,
             fp32=None if reference is None else reference.first().astype(np.float32, copy=False),
             sqnr_db=found.sqnr_db,
             unvarying=found.unvarying,
@@ -260,7 +262,7 @@ def measure_label_sets(
     """Every accuracy number of a multi-label network's file, from its raw outputs.
 
     Args:
-        outputs: (n, K) float32, logits of a sigmoid each.
+        outputs: (n, K) float32, logits of a sigmoid each, or probabilities with `threshold=0.5`.
         labels: (n, K) of 1, 0 and -1, unknown, or None: then only agreement is measured.
         classes: K names.
         teacher_sets: (n, K), which classes the teacher gives the same samples.
@@ -297,7 +299,7 @@ def measure_label_sets(
         **(_exactly("agreement_fp32", 1.0) if fp32 is None else _same_sets("agreement_fp32", said, before)),
         paired=None,
         sqnr_db=sqnr_db,
-        outputs="logits",
+        outputs="probabilities" if threshold else "logits",
         constant=unvarying or (one_for_all and varied),
         isa=isa,
         task="multi-label",

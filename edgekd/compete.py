@@ -32,6 +32,7 @@ class Samples:
     """What files are measured on. inputs: (n, ...) in the networks' layout; labels: (n,) or None; classes: names.
 
     multi_label: labels are (n, K) of 1, 0 and -1, unknown, and teacher_predictions (n, K) too, the sets it names.
+    threshold: then an output above it says that the class holds; 0 of logits.
     """
 
     inputs: Inputs
@@ -39,6 +40,7 @@ class Samples:
     classes: tuple[str, ...]
     teacher_predictions: npt.NDArray[Any] | None = None
     multi_label: bool = False
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ def score(
                 classes=samples.classes,
                 teacher_predictions=samples.teacher_predictions,
                 multi_label=samples.multi_label,
+                threshold=samples.threshold,
                 isa=isa,
             )
         except BadInputError as err:

@@ -1,5 +1,6 @@
 """On-device preparation of an ONNX file that is already there: quantize, validate, no recipe, no torch."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from edgekd.data.parts import ModelSamples, Parts, part, random_parts
 from edgekd.data.reading import Reading
 from edgekd.errors import BadInputError, ExitCode, Interrupted
 from edgekd.files import write_atomic
+from edgekd.label_task import LabelTask, label_task
 from edgekd.progress import Listener, silent
 from edgekd.quantize import Built, Saturation, Wanted, describe_file, saturating, search
 from edgekd.quantize.prepare import load
@@ -78,13 +80,13 @@ def quantize_file(
     why = compete.why_not(model, parts.evaluation.inputs, options)  # before it calibrates anything
     if why is not None:
         raise BadInputError(f"model {model}: {why}")
-    held_out = parts.evaluation
+    held_out = _with_names(parts.evaluation)
+    task = label_task([model], held_out, options, reading=reading, source=source)
+    check_limits(limits, held_out, task)
     merged, sources = gate.merge_limits(
         default_limits(held_out, model, options) | limits,
         profile.budgets.model_dump(exclude_none=True),
     )
-    if held_out.labels is not None and held_out.classes:
-        gate.check_classes(merged, held_out.classes)
     names, left_out = compete.allowed(
         ALL_PRECISIONS, profile.precisions, profile.name, isa=profile.isa, portable=chosen.portable
     )
@@ -99,7 +101,7 @@ def quantize_file(
         times = replace(times, batch_size=known.shape[0])
     with locked(folder):
         _clear(folder)
-        write_atomic(folder / "fp32.onnx", fp32)
+        write_atomic(folder / "fp32.onnx", _telling(fp32, known, task))
         tokenizer = tokenizer_of(session.takes(known, model), reading)
         if tokenizer is not None:
             write_atomic(folder / "tokenizer.json", tokenizer)
@@ -110,13 +112,16 @@ def quantize_file(
             wanted=wanted,
             folder=folder,
             labels=parts.calibration.labels,
+            multi_label=task.multi_label,
+            threshold=task.threshold,
             listener=listener,
         )
         built = [describe_file("fp32", folder / "fp32.onnx"), *found.built]
-        measured = _measure(built, held_out, options, folder=folder, timing=times, isa=machine.isa, listener=listener)
+        judged = judged_on(held_out, task)
+        measured = _measure(built, judged, options, folder=folder, timing=times, isa=machine.isa, listener=listener)
         variants, verdict = compete.judge(built, measured, limits=merged, sources=sources, left_out=left_out)
         counts = {"calibration": len(parts.calibration.inputs), "test": len(held_out.inputs)}
-        data = _data_facts(source, held_out, counts, evaluated)
+        data = _data_facts(source, held_out, counts, evaluated, task)
         full = assemble.header(model.stem, machine=machine, target=profile, data=data)
         full |= {"search": assemble.searched(asdict(found), warnings=parts.warnings)}
         full |= assemble.judged([asdict(v) for v in variants], verdict, target=profile)
@@ -127,7 +132,7 @@ def quantize_file(
 
 def _measure(
     built: Sequence[Built],
-    evaluated: ModelSamples,
+    samples: compete.Samples,
     options: SessionOptions,
     *,
     folder: Path,
@@ -136,7 +141,6 @@ def _measure(
     listener: Listener,
 ) -> dict[str, dict[str, Any]]:
     """As `compete.measure`; raises Interrupted, which says what is kept, at Ctrl-C."""
-    samples = compete.Samples(inputs=evaluated.inputs, labels=evaluated.labels, classes=evaluated.classes)
     try:
         return compete.measure(built, samples, options, folder=folder, timing=timing, isa=isa, listener=listener)
     except KeyboardInterrupt as err:
@@ -202,16 +206,16 @@ def validate_file(
     options = replace(options, session_config={**options.session_config, **(session_config or {})})
     known = model_facts(model, options)
     data = load_data(model, source, known, reading=reading, train_limit=0)
-    found = data.test
-    if found.labels is not None and found.classes:
-        gate.check_classes(gate.flat(limits), found.classes)
+    found = _with_names(data.test)
+    files = [model] if baseline is None else [model, baseline]
+    task = label_task(files, found, options, reading=reading, source=source)
+    check_limits(limits, found, task)
     paths = {"fp32": baseline, "model": model} if baseline else {"model": model}
     built = [describe_file(name, path) for name, path in paths.items()]
-    samples = compete.Samples(inputs=found.inputs, labels=found.labels, classes=found.classes)
     absolute = [type(b)(**{**asdict(b), "path": str(paths[b.name].resolve())}) for b in built]
     measured = compete.measure(
         absolute,
-        samples,
+        judged_on(found, task),
         options,
         folder=Path("/"),
         timing=timing or compete.Timing(),
@@ -225,7 +229,9 @@ def validate_file(
         drop_self_comparison(results["accuracy"])
     portable = {"min_isa_agreement": ISA_AGREEMENT} if isa_samples else {}
     merged, sources = gate.merge_limits(portable | limits, profile.budgets.model_dump(exclude_none=True))
-    results["portability"] = _on_avx2(model, found.inputs[:isa_samples], options, listener) if isa_samples else None
+    results["portability"] = None
+    if isa_samples:
+        results["portability"] = _on_avx2(model, found.inputs[:isa_samples], options, task, listener)
     verdict = gate.judge(
         **results,
         size_bytes=built[-1].size_bytes,
@@ -235,7 +241,7 @@ def validate_file(
     variants = [_named(built[-1], model, measured["model"], saturating(model)) | results | {"gate": asdict(verdict)}]
     if baseline is not None:
         variants.insert(0, _beside(built[0], baseline, measured["fp32"]))
-    facts = _data_facts(source, found, {"test": len(found.inputs)}, data.evaluated(source))
+    facts = _data_facts(source, found, {"test": len(found.inputs)}, data.evaluated(source), task)
     full = assemble.header(model.stem, machine=machine, target=profile, data=facts)
     return full | assemble.judged(variants, verdict, target=profile), gate.exit_code(verdict.verdict)
 
@@ -256,8 +262,11 @@ def _beside(file: Built, path: Path, measured: Mapping[str, Any]) -> dict[str, A
     )
 
 
-def _on_avx2(model: Path, inputs: npt.NDArray[Any], options: SessionOptions, listener: Listener) -> dict[str, Any]:
-    return asdict(isa.compare(model, inputs, options, listener=listener))
+def _on_avx2(
+    model: Path, inputs: npt.NDArray[Any], options: SessionOptions, task: LabelTask, listener: Listener
+) -> dict[str, Any]:
+    threshold = task.threshold if task.multi_label else None
+    return asdict(isa.compare(model, inputs, options, threshold=threshold, listener=listener))
 
 
 def model_facts(model: Path, options: SessionOptions) -> Facts:
@@ -276,13 +285,13 @@ def load_data(
 
 
 def default_limits(samples: ModelSamples, model: Path, options: SessionOptions) -> dict[str, float]:
-    """The usual point of accuracy; without labels, 3 % of decisions that differ from fp32's.
+    """The usual point of accuracy, of top-1 or of micro F1; without labels, 3 % of decisions that differ from fp32's.
 
     Where the first output is no row of classes, most of its decisions may be background, or there may be none: then the
     noise may have a tenth of the output's power as well.
     """
     if samples.labels is not None:
-        return {"max_top1_drop": 0.01}
+        return {"max_top1_drop" if samples.labels.ndim == 1 else "max_micro_f1_drop": 0.01}
     opened = session.open_session(model, options)
     outputs = record(runner.run_all(opened, session.facts(opened, model)), samples.inputs[:1], batch_size=1)
     decides = fidelity.compare_recorded(outputs, None).agreement is not None
@@ -293,7 +302,7 @@ def default_limits(samples: ModelSamples, model: Path, options: SessionOptions) 
 def drop_self_comparison(accuracy: dict[str, Any]) -> None:
     """A file measured alone was compared with itself; that says nothing, so it is not stated."""
     for name in accuracy:
-        if name.startswith(("agreement_fp32", "top1_drop", "sqnr_db")):
+        if name.startswith(("agreement_fp32", "top1_drop", "micro_f1_drop", "sqnr_db")):
             accuracy[name] = None
 
 
@@ -302,6 +311,54 @@ def _self_contained(model: Path) -> bytes:
     return raw
 
 
-def _data_facts(source: Path | None, samples: ModelSamples, counts: dict[str, int], evaluated: str) -> dict[str, Any]:
+def check_limits(limits: Mapping[str, Any], samples: ModelSamples, task: LabelTask) -> None:
+    """Refuse limits for another task than the samples', and floors of classes that there are not. limits: by name.
+
+    Raises:
+        BadInputError: with the limits, or the nearest class, that there are instead.
+    """
+    limits = gate.flat(limits)
+    if task.multi_label or samples.labels is not None:
+        gate.check_task(limits, dict.fromkeys(limits, "command line"), multi_label=task.multi_label)
+    if samples.labels is not None and samples.classes:
+        gate.check_classes(limits, samples.classes)
+
+
+def judged_on(samples: ModelSamples, task: LabelTask) -> compete.Samples:
+    """The samples as files are measured on them."""
+    return compete.Samples(
+        inputs=samples.inputs,
+        labels=samples.labels,
+        classes=samples.classes,
+        multi_label=task.multi_label,
+        threshold=task.threshold,
+    )
+
+
+def _with_names(samples: ModelSamples) -> ModelSamples:
+    """Numbers for the classes of a multi-label task that nobody named: one logit or probability each is no name."""
+    if samples.classes or samples.labels is None or samples.labels.ndim == 1:
+        return samples
+    return replace(samples, classes=tuple(str(k) for k in range(samples.labels.shape[1])))
+
+
+def _telling(raw: bytes, known: Facts, task: LabelTask) -> bytes:
+    """The file, saying itself that it is multi-label, where only the data did: its variants and its bundle read it."""
+    if not task.multi_label or known.metadata.get("task") is not None:
+        return raw
+    import onnx
+
+    document = onnx.load_model_from_string(raw)
+    entries = {entry.key: entry.value for entry in document.metadata_props}
+    said = json.dumps(dict(known.metadata) | task.metadata)
+    onnx.helper.set_model_props(document, entries | {session.METADATA_KEY: said})
+    told: bytes = document.SerializeToString(deterministic=True)
+    return told
+
+
+def _data_facts(
+    source: Path | None, samples: ModelSamples, counts: dict[str, int], evaluated: str, task: LabelTask
+) -> dict[str, Any]:
     origin = str(source or "random numbers")
-    return {"source": origin, "classes": list(samples.classes), "counts": counts, "evaluated": evaluated}
+    facts = {"source": origin, "classes": list(samples.classes), "counts": counts, "evaluated": evaluated}
+    return facts | ({"task": "multi-label"} if task.multi_label else {})

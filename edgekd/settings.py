@@ -72,6 +72,7 @@ def reading(source: Path, overrides: tuple[str, ...]) -> Reading:
     """How to read `source` for a network that is there already. overrides: `data.key=value`, as `--set` takes them."""
     chosen = data_of(str(source), overrides)
     return Reading(
+        task=chosen.task,
         classes=chosen.classes,
         separator=chosen.label_separator or label_sets.SEPARATOR if chosen.task == "multi-label" else None,
         resize=_resize(chosen),

@@ -5,7 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from edgekd import data, starter_audio, starter_series, starter_text
+from edgekd import data, starter_audio, starter_gate, starter_series, starter_text
 from edgekd.data import Dataset
 from edgekd.data.manifest import is_manifest
 from edgekd.data.read_picture import Resize
@@ -36,6 +36,9 @@ def starter_recipe(
     load = partial(data.load, source, resize=None if resize is None else Resize(*resize), classes=classes)
     if starter_text.is_text_source(source):
         load = partial(load, text=starter_text.UNCUT)
+    several = starter_gate.TASK if starter_gate.has_several(source) else ""
+    if several:
+        load = partial(load, task="multi-label")
     windows = None
     if not (starter_text.is_text_source(source) or is_manifest(Path(source))):
         windows = guess_windows(Path(source))
@@ -66,7 +69,9 @@ def starter_recipe(
     if dataset.kind == "text":
         named = None if classes is None else f"classes = [{', '.join(map(_quoted, classes))}]\n"
         taught = None if teacher is None else (teacher[0], _quoted(str(teacher[1].resolve())))
-        return starter_text.text_recipe(dataset, **facts, calibration=calibration, classes=named or "", teacher=taught)
+        return starter_text.text_recipe(
+            dataset, **facts, calibration=calibration, classes=several + (named or ""), teacher=taught
+        )
     learn = _untaught(out) if teacher is None else _taught(*teacher, dataset)
     return _text(
         dataset,
@@ -76,6 +81,7 @@ def starter_recipe(
         resize=resize,
         classes=classes,
         calibration=calibration,
+        several=several,
         learn=learn,
     )
 
@@ -89,24 +95,16 @@ def _text(
     resize: tuple[int, int] | None,
     classes: tuple[str, ...] | None,
     calibration: int,
+    several: str,
     learn: tuple[str, str],
 ) -> str:
     height, width, channels = dataset.input_shape
-    chance = max(1 / len(dataset.classes), 0.01)
-    resize_line = f"resize = [{resize[0]}, {resize[1]}]\n" if resize else ""
+    resize_line = several
+    resize_line += f"resize = [{resize[0]}, {resize[1]}]\n" if resize else ""
     if classes:
         resize_line += f"classes = [{', '.join(map(_quoted, classes))}] # in the order of the teacher's outputs\n"
     bare = {name: count for name, count in dataset.unlabelled().items() if count}
     unlabelled = f"\n# Without a label: {bare}" if bare else ""
-    if dataset.multi_label:
-        quality = """min_micro_f1 = 0.50 # of the label sets, at a probability of 1/2; raise it to what you need
-max_micro_f1_drop = 0.03 # against the fp32 file, on the same test samples"""
-    elif dataset.test.known_labels is None:
-        quality = "min_agreement = 0.80 # of the student and the teacher: there are no labels to measure accuracy with"
-    else:
-        least = chance + (1 - chance) * 0.25
-        quality = f"""min_top1 = {least:.2f} # well above chance ({chance:.2f}); raise it to what you need
-max_top1_drop = 0.03 # against the fp32 file, on the same test samples"""
     epochs = 60 if len(dataset.train) < SMALL else 30
     # A padding of an eighth of the picture is the field's 4 pixels at 32.
     padding = max(1, min(height, width) // 8)
@@ -138,7 +136,7 @@ target = {_quoted(target)} # `edgekd targets`
 
 [gate]
 # What must hold for the file to ship. Limits that are not set here come from the target's budgets.
-{quality}
+{starter_gate.limits(dataset, "images")}
 # max_p90_ms = 5.0
 # max_size_bytes = 400_000
 """

@@ -2,6 +2,7 @@
 
 import json
 
+from edgekd import starter_gate
 from edgekd.data import Dataset
 from edgekd.data.series_csv import Windows
 
@@ -41,7 +42,6 @@ def series_recipe(
     TOML. teacher: the kind of a teacher's file, and where it lies, quoted.
     """
     length, channels = dataset.input_shape
-    chance = max(1 / len(dataset.classes), 0.01)
     learn, section = UNTAUGHT.format(file=file), NO_TEACHER
     if teacher is not None:
         learn, section = TAUGHT, f'[teacher]\nkind = "{teacher[0]}"\npath = {teacher[1]}\n'
@@ -81,8 +81,7 @@ target = {target} # `edgekd targets`
 
 [gate]
 # What must hold for the file to ship. Limits that are not set here come from the target's budgets.
-min_top1 = {chance + (1 - chance) * 0.25:.2f} # well above chance ({chance:.2f}); raise it to what you need
-max_top1_drop = 0.03 # against the fp32 file, on the same test windows
+{starter_gate.limits(dataset, "windows")}
 # max_p90_ms = 5.0
 # max_size_bytes = 400_000
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekd import starter_gate
 from edgekd.data import BUILTIN, Dataset
 from edgekd.data import text_source as source_of_texts
 from edgekd.data.text_source import TextSettings
@@ -47,7 +48,7 @@ def text_recipe(
 ) -> str:
     """The text of a recipe that runs on these texts as they stand.
 
-    dataset: loaded with UNCUT. name: of the run; file: of the recipe; source, target: quoted for TOML. classes: a line
+    dataset: loaded with UNCUT. name: of the run; file: of the recipe; source, target: quoted for TOML. classes: lines
     of [data], or nothing. teacher: the kind of a teacher's file, and where it lies, quoted.
     """
     lengths = np.concatenate([(chunk != 0).sum(axis=1) for chunk in chunks(dataset.train.inputs)])
@@ -59,7 +60,6 @@ def text_recipe(
         section = f'[teacher]\nkind = "{teacher[0]}"\npath = {teacher[1]}\n'
         classes += 'augment = "none" # the teacher answers for each text as it is\n'
         dropout = "0.0"
-    chance = max(1 / len(dataset.classes), 0.01)
     epochs = 40 if len(dataset.train) < SMALL else 20
     return f"""# Written by `edgekd init`. Run it: edgekd run {file} --out runs/{name}
 # {len(dataset.classes)} classes of texts: {dataset.counts()}
@@ -93,8 +93,7 @@ target = {target} # `edgekd targets`
 
 [gate]
 # What must hold for the file to ship. Limits that are not set here come from the target's budgets.
-min_top1 = {chance + (1 - chance) * 0.25:.2f} # well above chance ({chance:.2f}); raise it to what you need
-max_top1_drop = 0.03 # against the fp32 file, on the same test texts
+{starter_gate.limits(dataset, "texts")}
 # max_p90_ms = 5.0
 # max_size_bytes = 400_000
 """

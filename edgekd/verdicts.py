@@ -13,6 +13,7 @@ from edgekd.data.reading import Reading
 from edgekd.environment import Environment
 from edgekd.errors import BadInputError
 from edgekd.instructions import Instructions, count
+from edgekd.label_task import label_task
 from edgekd.progress import Listener, silent
 from edgekd.rejudge import judge_of, rejudge
 from edgekd.session import SessionOptions
@@ -62,6 +63,7 @@ def compare_times(
         EdgekdError: a bad file, data, or shape; a missing provider; a hang, a crash or too little memory.
     """
     case = _Case.of({"new": new, "base": base}, target, how)
+    judged = _Judged.of(case, limits)
     with _watched(case) as warnings:
         timed = versus.time_both(
             case.contestants["new"],
@@ -75,7 +77,7 @@ def compare_times(
             seed=how.seed,
             listener=listener,
         )
-    scored, on = _scored(case, limits, listener)
+    scored, on = _scored(case, judged, listener)
     raw = timed.raw() | scored
     conditions = case.timing(timed, warnings) | on
     return case.document("compare", "time", base=base, limits=limits, raw=raw, conditions=conditions)
@@ -144,9 +146,10 @@ def compare_instructions(
         EdgekdError: as `compare_times`; EnvironmentFault too where neither valgrind nor perf can count.
     """
     case = _Case.of({"new": new, "base": base}, target, how)
+    judged = _Judged.of(case, limits)
     works = _constant(case)
     counts = _counts(case, listener)
-    scored, on = _scored(case, limits, listener)
+    scored, on = _scored(case, judged, listener)
     raw = {name: asdict(found) for name, found in counts.items()} | works | scored
     conditions = case.counting(counts["new"]) | on
     return case.document("compare", "instructions", base=base, limits=limits, raw=raw, conditions=conditions)
@@ -322,24 +325,41 @@ def _factor(there: float | None, cycles: Sequence[Cycle]) -> float:
     return there * 1e6 / statistics.median(ns for cycle in cycles for ns in cycle.base)
 
 
-def _scored(case: _Case, limits: Mapping[str, float], listener: Listener) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What both files' accuracy is measured on. evaluated: which samples, in a sentence."""
+
+    paths: Mapping[str, Path]
+    samples: compete.Samples
+    evaluated: str
+
+    @classmethod
+    def of(cls, case: _Case, limits: Mapping[str, float]) -> Self | None:
+        """None where no limit asks for it; what does not fit is refused before anything is timed."""
+        wanted = [name for name in limits if versus.is_accuracy(name)]
+        if not wanted:
+            return None
+        source = case.how.source
+        if source is None:
+            raise BadInputError(f"limit {wanted[0]} needs samples; say where they are: --data")
+        paths = {name: case.contestants[name].path for name in ("base", "new")}
+        known = prepare.model_facts(paths["base"], case.options)
+        data = prepare.load_data(paths["base"], source, known, reading=case.how.reading, train_limit=0)
+        task = label_task(list(paths.values()), data.test, case.options, reading=case.how.reading, source=source)
+        prepare.check_limits({name: limits[name] for name in wanted}, data.test, task)
+        return cls(paths=paths, samples=prepare.judged_on(data.test, task), evaluated=data.evaluated(source))
+
+
+def _scored(case: _Case, judged: _Judged | None, listener: Listener) -> tuple[dict[str, Any], dict[str, Any]]:
     """The accuracy of the new file beside the base's, where a limit asks for it; and on which samples."""
-    wanted = [name for name in limits if versus.is_accuracy(name)]
-    if not wanted:
+    if judged is None:
         return {}, {}
-    if case.how.source is None:
-        raise BadInputError(f"limit {wanted[0]} needs samples; say where they are: --data")
-    paths = {name: case.contestants[name].path for name in ("base", "new")}
-    known = prepare.model_facts(paths["base"], case.options)
-    data = prepare.load_data(paths["base"], case.how.source, known, reading=case.how.reading, train_limit=0)
-    found = data.test
-    gate.check_classes(limits, found.classes)
-    samples = compete.Samples(inputs=found.inputs, labels=found.labels, classes=found.classes)
-    scores = compete.score(paths, found.inputs, samples, case.options, isa=case.machine.isa, listener=listener)
+    samples, paths = judged.samples, judged.paths
+    scores = compete.score(paths, samples.inputs, samples, case.options, isa=case.machine.isa, listener=listener)
     new = scores["new"]
     if isinstance(new, str):
         raise BadInputError(f"model {paths['new']}: {new}")
-    return {"accuracy": asdict(new)}, {"evaluated": data.evaluated(case.how.source)}
+    return {"accuracy": asdict(new)}, {"evaluated": judged.evaluated}
 
 
 def _counts(case: _Case, listener: Listener) -> dict[str, Instructions]:

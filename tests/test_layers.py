@@ -68,6 +68,7 @@ LAYERS = {
     # what puts stages together
     "edgekd.recipe": "recipe",
     "edgekd.compete": "composition",
+    "edgekd.label_task": "composition",
     "edgekd.cycles": "composition",
     "edgekd.versus": "composition",
     "edgekd.counted": "composition",
@@ -77,6 +78,7 @@ LAYERS = {
     "edgekd.starter_series": "composition",
     "edgekd.starter_audio": "composition",
     "edgekd.starter_text": "composition",
+    "edgekd.starter_gate": "composition",
     "edgekd.deploy": "composition",
     "edgekd.rebundle": "composition",
     "edgekd.baseline": "composition",

@@ -83,6 +83,7 @@ SHORTER = {
 
 LESS = {
     "edgekd run recipe.toml": ("--set", "distill.epochs=4", "--set", "quantize.time_budget=20.0"),
+    "edgekd fit-student": ("--max-trials", "2"),
     "edgekd quantize": ("--time-budget", "10"),
     "--isa avx2": ("--isa-samples", "10"),
     "edgekd tune": ("--max-seconds", "5"),

@@ -45,16 +45,18 @@ def describe(
 
 
 def describe_outputs(
-    session: Any, first: npt.NDArray[Any], labels: tuple[str, ...], *, task: str | None = None
+    session: Any, first: npt.NDArray[Any], labels: tuple[str, ...], *, task: str | None = None, middle: float = 0.0
 ) -> list[dict[str, Any]]:
     """Names, and whether the first output is a classifier's: `logits` or `probabilities`, else `values`.
 
     task: `multi-label`, which is then its kind: logits of one sigmoid each, that decide at `threshold`, a probability.
+    middle: the output at that probability; other than 0 of a network that puts out the probabilities themselves.
     """
     names = [output.name for output in session.get_outputs() if is_numbers(output.type)]
     kind = ("probabilities" if are_probabilities(first) else "logits") if labels and are_scores(first) else "values"
     if task == "multi-label" and labels:
         first_output = {"name": names[0], "kind": task, "threshold": 0.5}
+        first_output |= {"scale": "probabilities"} if middle else {}
         return [first_output, *({"name": name, "kind": "values"} for name in names[1:])]
     return [{"name": name, "kind": kind if name == names[0] else "values"} for name in names]
 

@@ -65,10 +65,15 @@ def probabilities(output: Any, kind: str) -> Any:
     return weights / weights.sum()
 
 
-def named(output: Any, labels: list[str]) -> list[dict[str, Any]]:
+def middle(facts: dict[str, Any]) -> float:
+    """The output of a multi-label network at a probability of 1/2."""
+    return 0.5 if facts["outputs"][0].get("scale") == "probabilities" else 0.0
+
+
+def named(output: Any, labels: list[str], half: float) -> list[dict[str, Any]]:
     """The labels of a multi-label network whose probability is above 1/2, the surest first."""
-    each = 1.0 / (1.0 + np.exp(-output.astype(np.float64)))
-    order = [k for k in np.argsort(-each, kind="stable") if output[k] > 0]
+    each = output.astype(np.float64) if half else 1.0 / (1.0 + np.exp(-output.astype(np.float64)))
+    order = [k for k in np.argsort(-each, kind="stable") if output[k] > half]
     return [{"label": labels[k], "probability": float(each[k])} for k in order]
 
 
@@ -93,9 +98,10 @@ def check(session: Any, facts: dict[str, Any], limits: list[Any], samples: Any, 
             names = [output["name"] for output in facts["outputs"]]
             print(json.dumps({"sample": k, "difference": dict(zip(names, far, strict=True))}))
         elif kind == "multi-label":  # a logit as near to 0 as outputs may differ elsewhere decides nothing
-            clear = np.abs(expected[0][k]) > limits[0]["allowed"]
-            differing += bool((((outputs[0] > 0) != (expected[0][k] > 0)) & clear).any())
-            print(json.dumps({"labels": named(outputs[0], labels), "max_difference": far[0]}))
+            half = middle(facts)
+            clear = np.abs(expected[0][k] - half) > limits[0]["allowed"]
+            differing += bool((((outputs[0] > half) != (expected[0][k] > half)) & clear).any())
+            print(json.dumps({"labels": named(outputs[0], labels, half), "max_difference": far[0]}))
         else:
             top, probability = int(outputs[0].argmax()), float(probabilities(outputs[0], kind).max())
             differing += int(top != expected[0][k].argmax())
@@ -106,7 +112,7 @@ def check(session: Any, facts: dict[str, Any], limits: list[Any], samples: Any, 
 def show(outputs: list[Any], facts: dict[str, Any], labels: list[str]) -> None:
     kind = facts["outputs"][0]["kind"]
     if kind == "multi-label":
-        for line in named(outputs[0], labels) or [{"labels": []}]:
+        for line in named(outputs[0], labels, middle(facts)) or [{"labels": []}]:
             print(json.dumps(line))
         return
     if kind != "values":

@@ -160,25 +160,37 @@ def _check_answers(folder: Path, manifest: Manifest, isa_here: str, *, run_infer
         return [Check(name="outputs", passed=None, detail=by)]
     where = f"expected ones made on {manifest.isa}, checked on {isa_here}: {by}"
     first = tuple(output[: len(outputs[0])] for output in expected)
-    said = _said_by_model(folder)
+    document = _metadata(folder)
+    said = preprocessing(document, _input_shape(folder))
     return [
-        *_compare(outputs, first, manifest.tolerance, where, task=manifest.task),
+        *_compare(
+            outputs, first, manifest.tolerance, where, task=manifest.task, middle=float(document.get("threshold", 0.0))
+        ),
         *_check_preprocessing(manifest, said),
         *_check_tokenizer(folder, said or {}),
         *_check_files(folder, manifest, inputs, expected, run_infer=run_infer),
     ]
 
 
-def _said_by_model(folder: Path) -> dict[str, Any] | None:
-    """The preprocessing in the model's own metadata, whole."""
+def _metadata(folder: Path) -> dict[str, Any]:
+    """What the model says of itself under edgekd's name."""
     import onnx
 
-    model = onnx.load(str(folder / MODEL))
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    document = json.loads(entries.get(METADATA_KEY, "{}"))  # sound: a session was opened, which reads it
-    stored = {tensor.name for tensor in model.graph.initializer}  # old files list these as inputs too
-    first = next(value for value in model.graph.input if value.name not in stored)
-    return preprocessing(document, tuple(d.dim_value or None for d in first.type.tensor_type.shape.dim))
+    entries = {entry.key: entry.value for entry in onnx.load(str(folder / MODEL)).metadata_props}
+    document: dict[str, Any] = json.loads(
+        entries.get(METADATA_KEY, "{}")
+    )  # sound: a session was opened, which reads it
+    return document
+
+
+def _input_shape(folder: Path) -> tuple[int | None, ...]:
+    """The sizes of the model's input, None where they are dynamic."""
+    import onnx
+
+    graph = onnx.load(str(folder / MODEL)).graph
+    stored = {tensor.name for tensor in graph.initializer}  # old files list these as inputs too
+    first = next(value for value in graph.input if value.name not in stored)
+    return tuple(d.dim_value or None for d in first.type.tensor_type.shape.dim)
 
 
 def _check_preprocessing(manifest: Manifest, said: dict[str, Any] | None) -> list[Check]:
@@ -221,7 +233,13 @@ def _check_tokenizer(folder: Path, said: dict[str, Any]) -> list[Check]:
 
 
 def _compare(
-    outputs: Outputs, expected: Outputs, allowed: Tolerance, where: str, *, task: str | None = None
+    outputs: Outputs,
+    expected: Outputs,
+    allowed: Tolerance,
+    where: str,
+    *,
+    task: str | None = None,
+    middle: float = 0.0,
 ) -> list[Check]:
     found, wanted, limits = sizes(outputs), sizes(expected), len(allowed.outputs)
     if found != wanted or len(wanted) != limits:
@@ -231,7 +249,7 @@ def _compare(
         checks = []
     elif task == "multi-label":
         near = allowed.outputs[0].allowed
-        checks = [_check_label_sets(outputs[0], expected[0], allowed.top1_misses, where, near=near)]
+        checks = [_check_label_sets(outputs[0], expected[0], allowed.top1_misses, where, near=near, middle=middle)]
     else:
         checks = [_check_top1(outputs[0], expected[0], allowed.top1_misses, where)]
     for index, (output, other, limit) in enumerate(zip(outputs, expected, allowed.outputs, strict=True)):
@@ -252,10 +270,10 @@ def _check_top1(outputs: npt.NDArray[Any], expected: npt.NDArray[Any], misses: i
 
 
 def _check_label_sets(
-    outputs: npt.NDArray[Any], expected: npt.NDArray[Any], misses: int, where: str, *, near: float
+    outputs: npt.NDArray[Any], expected: npt.NDArray[Any], misses: int, where: str, *, near: float, middle: float
 ) -> Check:
-    """Logits within `near` of 0, as far as outputs may differ, decide nothing and are left out."""
-    other = ((outputs > 0) != (expected > 0)) & (abs(expected) > near)
+    """Outputs within `near` of `middle`, as far as they may differ, decide nothing and are left out."""
+    other = ((outputs > middle) != (expected > middle)) & (abs(expected - middle) > near)
     n, same = len(outputs), int((~other.any(axis=1)).sum())
     detail = f"{same} of {n} sets of labels as expected, at least {n - misses}; {where}"
     return Check(name="label sets", passed=same >= n - misses, detail=detail)

@@ -110,7 +110,9 @@ def write(
         samples = samples[kept]
         labels = _labels(classes, outputs[0], model)
         task = known.metadata.get("task")
-        described = describe_outputs(session, outputs[0], labels, task=task)
+        described = describe_outputs(
+            session, outputs[0], labels, task=task, middle=known.metadata.get("threshold", 0.0)
+        )
         texts = {
             TARGET: target_toml,
             SESSION: to_json(describe(options, known, described, isa, tuned=tuned)),

@@ -12,14 +12,19 @@ from edgekd import report as reports
 from edgekd import result as results
 from edgekd.errors import BadInputError
 from edgekd.gate import WORST_FIRST, Check, Gate, Verdict
+from edgekd.language import rejudge as language
+from edgekd.language.report import conditions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One result. kind: the command that wrote it, `run` for a report.json. content: the file, parsed."""
+    """One result. kind: the command that wrote it, `run` for any report.json but that of `edgekd language`.
+
+    content: the file, parsed.
+    """
 
     path: Path
-    kind: Literal["compare", "latency", "baseline", "run"]
+    kind: Literal["compare", "latency", "baseline", "run", "language"]
     content: Mapping[str, Any]
 
     @property
@@ -46,14 +51,15 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """The result of `edgekd compare`, `latency` or `baseline compare`, or the report.json of a run, at `path`.
+    """A result of `edgekd compare`, `latency` or `baseline compare`, or the report.json of a run or a language run.
 
     Its gate and its measured numbers are made again from its raw numbers; what the file says of them must agree.
 
     Raises:
         BadInputError: missing, damaged, of another version, or its verdict does not follow from its raw numbers.
     """
-    document = _result(path) if _is_result(path) else _report(path)
+    readers = {"result": _result, "language": _language, "report": _report}
+    document = readers[_kind(path)](path)
     if document.verdict == "pass" and not document.gate["checks"]:
         raise BadInputError(f"{path}: it passes without a check; expected at least one: was it edited? Measure again")
     return document
@@ -65,13 +71,15 @@ def worst(documents: Iterable[Document]) -> Verdict:
     return next(verdict for verdict in WORST_FIRST if verdict in verdicts)
 
 
-def _is_result(path: Path) -> bool:
-    """Whether the file says of itself that it is a result document; what cannot be read is left to the readers."""
+def _kind(path: Path) -> str:
+    """What the file says of itself; what cannot be read is left to the reader of reports."""
     try:
         content = strict_json.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and results.is_result(content)
+        return "report"
+    if not isinstance(content, dict):
+        return "report"
+    return "result" if results.is_result(content) else "language" if language.is_language(content) else "report"
 
 
 def _result(path: Path) -> Document:
@@ -98,6 +106,20 @@ def _report(path: Path) -> Document:
     elif not _whole(recorded.get("checks")):
         raise BadInputError(f"report {path}: gate.checks is not a list of whole checks; was it edited? Run again")
     return Document(path=path, kind="run", content=content)
+
+
+def _language(path: Path) -> Document:
+    content = language.checked(strict_json.read_object(path, what="report", expected=reports.EXPECTED), path)
+    with _named(path):
+        gate = language.rejudge(content)
+    try:
+        conditions(content)
+    except (KeyError, TypeError, AttributeError) as err:
+        raise BadInputError(f"report {path}: its conditions are not whole ({err}); was it edited? Run again") from err
+    if not isinstance(content.get("created"), str):
+        raise BadInputError(f"report {path}: no created; expected a whole report. Run again")
+    told = content | {"gate": _as_dict(gate, str(content["gate"].get("variant")))}
+    return Document(path=path, kind="language", content=told)
 
 
 @contextmanager

@@ -44,9 +44,10 @@ MEASURES = (
         unit="x",
         slug="instructions-relative-to-base",
     ),
+    Measure(key="perplexity_ratio", label="perplexity relative to base", unit="x", slug="perplexity-ratio"),
     Measure(key="size_bytes", label="size", unit="bytes", slug="file-size"),
 )
-"""Of compare (new_…), latency and run; a document has one of those that share a slug."""
+"""Of compare (new_…), latency, run and language, whose times are a token's; one of those that share a slug is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,9 @@ def _of(document: Document, *, subject: str) -> Iterator[_Reading]:
 
 def _numbers(document: Document) -> dict[str, Any]:
     """The flat numbers of a result, or those of the variant that a report's gate judged."""
+    if document.kind == "language":
+        judged = next(variant for variant in document.content["variants"] if variant["selected"])
+        return {"size_bytes": judged["size_bytes"], **judged["token"], **judged["ratio"]}
     if document.kind != "run":
         return {**document.content["measured"], "size_bytes": document.content["model"]["size_bytes"]}
     variant = chosen(document.content) or {}

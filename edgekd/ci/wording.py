@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.ci.document import Document, worst
+from edgekd.language import report as language
 from edgekd.recheck import number
 from edgekd.report.facts import machine
 from edgekd.report.rows import check_rows, chosen
@@ -30,7 +31,7 @@ EXIT_3 = "This is exit code 3: nothing is known to be wrong, and nothing is prov
 
 def headline(document: Document) -> str:
     """`PASS: new.onnx is 3.1 % faster than base.onnx (95 % interval −4.0 to −2.2 %), limit +5 %`."""
-    says = {"compare": _compared, "baseline": _compared, "latency": _budgeted, "run": _run}
+    says = {"compare": _compared, "baseline": _compared, "latency": _budgeted, "run": _run, "language": _language}
     sentence = " ".join(says[document.kind](document).split())  # names may hold newlines
     return f"{WORDS[document.verdict]}: {sentence}".replace("##[", "## [")  # GitHub's older workflow commands
 
@@ -52,6 +53,8 @@ def conditions(document: Document) -> str:
         parts[0] += " by proxy: measured on this machine, not on the device"
     if document.kind == "run":
         return ". ".join([*parts, machine(document.content, chosen(document.content))])
+    if document.kind == "language":
+        return ". ".join([*parts, language.conditions(document.content).partition(", target ")[0]])
     parts += [_machine(document.content), f"edgekd {document.content['edgekd']}", _files(document.content)]
     return ". ".join(part for part in parts if part)
 
@@ -113,6 +116,10 @@ def _budgeted(document: Document) -> str:
 
 def _run(document: Document) -> str:
     return f"{document.name}: {report_headline(document.content)}"
+
+
+def _language(document: Document) -> str:
+    return language.headline(document.content)
 
 
 def _names(content: Mapping[str, Any]) -> tuple[str, str]:

@@ -50,8 +50,17 @@ def _moved(samples: Samples, order: npt.NDArray[np.int64], count: int) -> Sample
 
 
 def moved(labels: npt.NDArray[Any], order: npt.NDArray[np.int64], count: int) -> npt.NDArray[Any]:
-    """The labels in the numbers of a network of `count` classes. order: its number of each of the data's classes."""
+    """The labels in the numbers of a network of `count` classes. order: its number of each of the data's classes.
+
+    Raises:
+        BadInputError: labels (n, K) of another K than the names are.
+    """
     if labels.ndim == 2:  # a column a class; of one that the data does not name, nothing is known
+        if labels.shape[1] != len(order):
+            raise BadInputError(
+                f"the labels have {labels.shape[1]} columns, and {len(order)} classes are named; expected one name a "
+                "column: correct the array `classes`, or data.classes"
+            )
         columns = np.full((len(labels), count), UNLABELLED, dtype=labels.dtype)
         columns[:, order] = labels
         return columns

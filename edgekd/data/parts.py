@@ -20,10 +20,11 @@ RANDOM_WARNING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSamples:
-    """inputs: (n, ...) in the network's own layout and type; labels: (n,) int64, or None where there are none."""
+    """inputs: (n, ...) in the network's own layout and type; labels: (n,) int64, of a multi-label task (n, K)
+    int8 of 1, 0 and -1, or None where there are none."""
 
     inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64] | None
+    labels: npt.NDArray[Any] | None
     classes: tuple[str, ...]
 
     def take(self, index: npt.NDArray[np.int64] | slice) -> "ModelSamples":

@@ -12,12 +12,13 @@ from edgekd.data.wav_folder import Clips
 class Reading:
     """What was said; None where nothing was, and the network's file or the usual names decide.
 
-    classes: names in the order in which the data numbers its labels. separator: between the labels of a cell, where a
-    sample may have several. resize: of pictures, for a network whose file does not say it. series, audio, text: of
-    sources of that kind. given: the keys that were set, as `data.series.window`; one that the network's file
-    contradicts is an error.
+    task: `classes`, `multi-label`, or `auto`: as the network's file or the labels' shape says. classes: names in the
+    order in which the data numbers its labels. separator: between the labels of a cell, where a sample may have
+    several. resize: of pictures, for a network whose file does not say it. series, audio, text: of sources of that
+    kind. given: the keys that were set, as `data.series.window`; one that the network's file contradicts is an error.
     """
 
+    task: str = "auto"
     classes: tuple[str, ...] | None = None
     separator: str | None = None
     resize: Resize | None = None

@@ -17,8 +17,9 @@ from edgekd.session import SessionOptions
 class Agreement:
     """How far a file's outputs are apart between the instruction set `isa` and the machine's own.
 
-    top1_same of n: where the largest output is the same one. output_step: the quantization step of the output, None
-    where it does not come out of a DequantizeLinear with one scale. seconds: of both processes.
+    top1_same of n: where the largest output is the same one, or of a multi-label network the set of labels.
+    output_step: the quantization step of the output, None where it does not come out of a DequantizeLinear with one
+    scale. seconds: of both processes.
     """
 
     n: int
@@ -40,11 +41,13 @@ def compare(
     isa: Isa = "avx2",
     batch: int = 1,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    threshold: float | None = None,
     listener: Listener = silent,
 ) -> Agreement:
     """Run the file on the machine's own instruction set and on `isa`, on one thread each, and compare the outputs.
 
-    inputs: (n, ...) in the network's own layout and type. Raises as `run_on`.
+    inputs: (n, ...) in the network's own layout and type. threshold: of a multi-label network, as `agreement` has it.
+    Raises as `run_on`.
     """
     alone = replace(options, threads=1, threads_requested=1, inter_op_threads=1, spinning=False)
     started = time.monotonic()
@@ -54,14 +57,23 @@ def compare(
         listener(Progress(stage="isa", done=done, total=2, note=name))
         runs.append(run_on(path, inputs, alone, isa=name, batch=batch, timeout_seconds=timeout_seconds))
     listener(Progress(stage="isa", done=2, total=2))
-    return agreement(runs[0], runs[1], output_step=output_step(path), seconds=time.monotonic() - started)
+    return agreement(
+        runs[0], runs[1], output_step=output_step(path), seconds=time.monotonic() - started, threshold=threshold
+    )
 
 
-def agreement(native: Outputs, other: Outputs, *, output_step: float | None, seconds: float) -> Agreement:
-    """Two runs of one file on the same inputs, compared."""
+def agreement(
+    native: Outputs, other: Outputs, *, output_step: float | None, seconds: float, threshold: float | None = None
+) -> Agreement:
+    """Two runs of one file on the same inputs, compared. threshold: of a multi-label network, whose decision is the set
+    of outputs above it; None: the largest output.
+    """
     count = len(native.values)
     one, two = native.values.reshape(count, -1), other.values.reshape(count, -1)
-    same = int((one.argmax(axis=1) == two.argmax(axis=1)).sum())
+    alike = one.argmax(axis=1) == two.argmax(axis=1)
+    if threshold is not None:
+        alike = ((one > threshold) == (two > threshold)).all(axis=1)
+    same = int(alike.sum())
     return Agreement(
         n=count,
         isa=other.isa,

@@ -1,6 +1,6 @@
 """A language run's report as one self-contained page, and all four files of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,26 @@ def render(report: Mapping[str, Any]) -> str:
         tiles=_tiles(report),
         checks=check_rows(gate),
         tables=[
-            ("Files", FILE_HEADER, variant_rows(report), FILES_HINT),
-            ("Networks", ARM_HEADER, arm_rows(report), NETWORKS_HINT),
+            ("Files", FILE_HEADER, _two_lines(variant_rows(report)), FILES_HINT),
+            ("Networks", ARM_HEADER, _two_lines(arm_rows(report)), NETWORKS_HINT),
         ],
         charts=[chart for chart in drawn if chart],
         facts=facts(report),
         sections=_sections(report),
     )
+
+
+def _two_lines(rows: Sequence[Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """Each cell as what stands large and what stands small below; the last column, which is text, as it is."""
+    return [[*map(_cell, row[:-1]), (row[-1], "")] for row in rows]
+
+
+def _cell(text: str) -> tuple[str, str]:
+    value, found, more = text.partition(" (")
+    if found:
+        return value, more.removesuffix(")")
+    value, _, more = text.partition(", ")
+    return value, more
 
 
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -52,9 +52,11 @@ class Probes:
         *,
         labels: npt.NDArray[Any] | None,
         multi_label: bool = False,
+        threshold: float = 0.0,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.options, self.clock, self.multi_label = options, clock, multi_label
+        self.threshold = threshold
         self._fp32 = _runner(fp32, options)
         # An OCR map is a thousand times a classifier's row.
         count = max(8, MAX_OUTPUT_BYTES // max(1, self._fp32(inputs[:1]).nbytes))
@@ -116,7 +118,7 @@ class Probes:
         noise = float(np.square(outputs - self._outputs, dtype=np.float64).sum())
         sqnr_db = float(10 * np.log10(max(self._power, 1e-30) / max(noise, 1e-30)))
         if self.multi_label:
-            lost = _label_sets_lost(outputs, self._outputs, self.labels)
+            lost = _label_sets_lost(outputs, self._outputs, self.labels, threshold=self.threshold)
             return sqnr_db, float(lost.mean()), float(lost.std() / np.sqrt(len(lost)))
         axis = 1 if outputs.ndim == 4 else -1
         mine, theirs = outputs.argmax(axis), self._outputs.argmax(axis)
@@ -128,14 +130,14 @@ class Probes:
 
 
 def _label_sets_lost(
-    outputs: npt.NDArray[Any], reference: npt.NDArray[Any], labels: npt.NDArray[Any] | None
+    outputs: npt.NDArray[Any], reference: npt.NDArray[Any], labels: npt.NDArray[Any] | None, *, threshold: float = 0.0
 ) -> npt.NDArray[np.float64]:
     """(n,): their mean is the micro F1 lost, to first order, or without labels the share of other label sets.
 
     F1 is 1 - errors / (2 TP + errors): each sample's part is how many more errors it has now, over what fp32's samples
     have below the line on average.
     """
-    mine, theirs = outputs > 0, reference > 0
+    mine, theirs = outputs > threshold, reference > threshold
     if labels is None:
         return np.asarray((mine != theirs).any(axis=1), dtype=np.float64)
     known, true = labels >= 0, labels == 1

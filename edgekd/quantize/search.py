@@ -56,12 +56,13 @@ def search(
     folder: Path,
     labels: npt.NDArray[Any] | None = None,
     multi_label: bool = False,
+    threshold: float = 0.0,
     listener: Listener = silent,
 ) -> Searched:
     """Build the wanted variants of `model` into `folder`, each the best that was found within the time.
 
     calibration: (n, ...) real samples in the network's own layout and type; labels: (n,) theirs, or None;
-    of a multi-label task (n, K) of 1, 0 and -1, unknown.
+    of a multi-label task (n, K) of 1, 0 and -1, unknown. threshold: then an output above it says that the class holds.
 
     Raises:
         BadInputError: the network cannot be quantized at all, or the data is constant or not finite.
@@ -83,6 +84,7 @@ def search(
                 options,
                 labels=None if labels is None else labels[picked],
                 multi_label=multi_label,
+                threshold=threshold,
             ),
             options,
             input_name=prepared.input_name,

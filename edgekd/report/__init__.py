@@ -101,6 +101,11 @@ def checked(report: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         BadInputError: as `read`.
     """
+    if report.get("kind") == "language":
+        raise BadInputError(
+            f"report {path}: is of `edgekd language`; `edgekd gate` and `edgekd ci` read it, and the bundle to ship is "
+            f"{path.parent / 'bundle'}, which the run made of the file that won"
+        )
     version = report.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BadInputError(

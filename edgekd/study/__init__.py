@@ -6,6 +6,6 @@ charts.
 
 from edgekd.study.grids import METHODS
 from edgekd.study.plan import Plan, plan
-from edgekd.study.run import Outcome, run, trained_before
+from edgekd.study.run import USUAL, Outcome, run, trained_before, usual_methods
 
-__all__ = ["METHODS", "Outcome", "Plan", "plan", "run", "trained_before"]
+__all__ = ["METHODS", "USUAL", "Outcome", "Plan", "plan", "run", "trained_before", "usual_methods"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekd.errors import EnvironmentFault
 from edgekd.report.wording import points
+from edgekd.study import metric
 from edgekd.study.conclude import name
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def check_package() -> None:
 
 def draw(study: Mapping[str, Any]) -> dict[str, str | bytes]:
     """File name -> contents. A chart that has no data is left out; equal studies give equal SVG."""
-    arms = [arm for arm in study["arms"] if arm["test_top1"]]
+    arms = [arm for arm in study["arms"] if arm[metric.of(study).test]]
     with_entropy = [arm for arm in arms if arm["soft_entropy"]]
     files: dict[str, str | bytes] = {}
     if arms:
@@ -86,14 +87,15 @@ def _saved(stem: str, size: tuple[float, float], paint: Callable[["Figure"], Non
 def _accuracy(figure: "Figure", arms: Arms, study: Mapping[str, Any]) -> None:
     compared = any(arm["against_baseline"] for arm in arms)
     panels = figure.subplots(1, 2 if compared else 1, sharey=True, squeeze=False)[0]
-    panels[0].set_title("Test accuracy, last epoch")
-    panels[0].set_xlabel("top-1, %\ndots: seeds; bar: mean and 95 % interval")
+    judged = metric.of(study)
+    panels[0].set_title(f"{judged.title}, last epoch")
+    panels[0].set_xlabel(f"{judged.name}, %\ndots: seeds; bar: mean and 95 % interval")
     for row, arm in enumerate(arms):
-        _seeds(panels[0], arm["test_top1"], [seed["test_top1"] for seed in arm["seeds"]], row)
+        _seeds(panels[0], arm[judged.test], [seed[judged.test] for seed in arm["seeds"]], row)
     if compared:
         base = name(next(arm for arm in study["arms"] if arm["method"] == study["baseline"]), study)
         panels[1].set_title(f"Difference to {base}, paired by seed")
-        panels[1].set_xlabel("points of top-1\nbar: mean and 95 % interval over seeds")
+        panels[1].set_xlabel(f"points of {judged.name}\nbar: mean and 95 % interval over seeds")
         panels[1].axvline(0, color=MUTED, linewidth=1)
         for row, arm in enumerate(arms):
             _difference(panels[1], arm, row, study["baseline"])
@@ -139,7 +141,8 @@ def _difference(axes: "Axes", arm: Mapping[str, Any], row: int, baseline: str) -
 
 def _entropy(figure: "Figure", arms: Arms, study: Mapping[str, Any]) -> None:
     """A row a method, from a hard label at the left to a uniform one at the right; T = 4 above for comparison."""
-    most = math.log(study["data"]["classes"])
+    classes = metric.of(study).soft_classes or study["data"]["classes"]
+    most = math.log(classes)
     rows = [*_fixed(arms, study), *((_label(arm), arm["soft_entropy"], BLUE) for arm in arms)]
     edges = np.linspace(0, most * 1.001, 121)
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
@@ -153,7 +156,7 @@ def _entropy(figure: "Figure", arms: Arms, study: Mapping[str, Any]) -> None:
         text = f"{label}\n{entropy['mean']:.3f} ± {entropy['sd']:.2g}"
         axes.set_ylabel(text, rotation=0, ha="right", va="center", color=INK, fontsize=8.5)
     panels[0].set_title("Entropy of the teacher's soft labels, sample by sample")
-    panels[-1].set_xlabel(f"nats; dotted: ln {study['data']['classes']}, a uniform label; each row at its own height")
+    panels[-1].set_xlabel(f"nats; dotted: ln {classes}, a uniform label; each row at its own height")
 
 
 def _fixed(arms: Arms, study: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], str]]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekd import __version__
+from edgekd import __version__, label_counts
 from edgekd.study import conclude
 from edgekd.study.grids import GRIDS, at_edge
+from edgekd.study.metric import MAP, TOP1, Metric
 from edgekd.study.paired import mean_interval, on_test, paired
 from edgekd.study.place import Places
 from edgekd.study.plan import Arm, Cell
@@ -28,21 +29,25 @@ def study(
     schedule: Schedule,
     *,
     places: Places,
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.integer],
     classes: int,
     machine: Mapping[str, Any],
     recipe: Mapping[str, Any],
     seconds: float,
 ) -> Json:
-    """The whole of study.json. labels: (n,) of the test samples; seconds: of this run, cached cells cost none."""
-    plan = schedule.plan
-    arms = [arm_facts(arm, schedule) for arm in plan.arms]
-    compare(arms, baseline=plan.baseline, labels=labels)
+    """The whole of study.json. labels: (n,) of the test samples, or (n, K) of a multi-label task.
+
+    seconds: of this run, cached cells cost none.
+    """
+    plan, metric = schedule.plan, MAP if labels.ndim == 2 else TOP1
+    arms = [arm_facts(arm, schedule, metric) for arm in plan.arms]
+    compare(arms, baseline=plan.baseline, labels=labels, metric=metric)
     students = [result.report for result in schedule.results.values() if isinstance(result, Trained)]
     teacher = next((report["teacher"] for report in students if report.get("teacher")), None)
     found: Json = {
         "schema_version": SCHEMA_VERSION,
         "name": plan.recipe.name,
+        "metric": metric.key,
         "edgekd_version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "recipe": dict(recipe) | {"values": plan.recipe.model_dump(mode="json", by_alias=True)},
@@ -62,13 +67,13 @@ def study(
     return found | {"conclusions": conclude.sentences(found)}
 
 
-def arm_facts(arm: Arm, schedule: Schedule) -> Json:
+def arm_facts(arm: Arm, schedule: Schedule, metric: Metric) -> Json:
     """One method: its candidates, the one that was chosen, and what its students are worth over the seeds.
 
     `predictions`, seed -> test predictions, is for `compare` and is not kept.
     """
     chosen = schedule.chosen.get(arm.method)
-    tuning = [_candidate(cell, schedule.results.get(cell.name)) for cell in arm.tuning]
+    tuning = [_candidate(cell, schedule.results.get(cell.name), metric) for cell in arm.tuning]
     cells = () if chosen is None else arm.cells_of(chosen)
     found = [(cell, schedule.results.get(cell.name)) for cell in cells]
     trained = [(cell, result.report["student"]) for cell, result in found if isinstance(result, Trained)]
@@ -79,10 +84,10 @@ def arm_facts(arm: Arm, schedule: Schedule) -> Json:
         "chosen": chosen,
         "edges": list(at_edge(chosen, arm.tried)) if chosen else [],
         "candidates": tuning,
-        "seeds": [_seed(cell, student) for cell, student in trained],
+        "seeds": [_seed(cell, student, metric) for cell, student in trained],
         "failures": _failures(arm, schedule),
-        "test_top1": spread([student["test_top1"] for student in students]),
-        "test_ece": spread([student["test_ece"] for student in students]),
+        metric.test: spread([student[metric.test] for student in students]),
+        **{name: spread([student[name] for student in students]) for name in _beside(metric)},
         "logit_sd": spread([student["logit_sd"] for student in students]),
         "logit_max": spread([student["logit_max"] for student in students]),
         "seconds_per_epoch": _median([epoch["seconds"] for student in students for epoch in student["history"]]),
@@ -92,26 +97,53 @@ def arm_facts(arm: Arm, schedule: Schedule) -> Json:
     }
 
 
-def compare(arms: Sequence[Json], *, baseline: str, labels: npt.NDArray[np.int64]) -> None:
+def compare(arms: Sequence[Json], *, baseline: str, labels: npt.NDArray[np.integer], metric: Metric = TOP1) -> None:
     """Fill in `against_baseline` of every other arm: over the seeds that both have."""
     base = next(arm for arm in arms if arm["method"] == baseline)
-    tops = {row["seed"]: row["test_top1"] for row in base["seeds"]}
+    tops = {row["seed"]: row[metric.test] for row in base["seeds"]}
     for arm in arms:
         shared = [row for row in arm["seeds"] if row["seed"] in tops]
         if arm is base or not shared:
             continue
-        result = paired([row["test_top1"] for row in shared], [tops[row["seed"]] for row in shared])
-        intervals = [on_test(arm["predictions"][r["seed"]], base["predictions"][r["seed"]], labels) for r in shared]
+        result = paired([row[metric.test] for row in shared], [tops[row["seed"]] for row in shared])
+        pairs = [(arm["predictions"][row["seed"]], base["predictions"][row["seed"]]) for row in shared]
+        intervals = [
+            asdict(on_test(*both, labels)) if labels.ndim == 1 else compared_sets(*both, labels) for both in pairs
+        ]
         arm["against_baseline"] = {
             "difference": result.difference,
             "low": result.interval.low if result.interval else None,
             "high": result.interval.high if result.interval else None,
             "verdict": result.verdict,
             "seeds": [
-                {"seed": row["seed"], "difference": row["test_top1"] - tops[row["seed"]], **asdict(interval)}
+                {"seed": row["seed"], "difference": row[metric.test] - tops[row["seed"]], **interval}
                 for row, interval in zip(shared, intervals, strict=True)
             ],
         }
+
+
+def _beside(metric: Metric) -> tuple[str, ...]:
+    """What of a student's test stands beside the metric."""
+    return ("test_ece",) if metric is TOP1 else ("test_micro_f1",)
+
+
+def compared_sets(one: Sequence[Any], base: Sequence[Any], labels: npt.NDArray[np.integer]) -> Json:
+    """Micro F1 of one less that of base, paired over the test samples, with its 95 % ends; of the mAP there are none.
+
+    one, base: for each sample the classes that are named. The interval is `edgekd.label_counts`'s.
+    """
+
+    def sets(named: Sequence[Any]) -> npt.NDArray[np.bool_]:
+        made = np.zeros(labels.shape, dtype=np.bool_)
+        for row, numbers in enumerate(named):
+            made[row, list(numbers)] = True
+        return made
+
+    outcomes = label_counts.count_outcomes(labels, sets(one), sets(base))
+    found = label_counts.scores(outcomes, classes=labels.shape[1])
+    lost = [found[f"micro_f1_drop{end}"] for end in ("", "_high", "_low")]
+    names = ("micro_f1_difference", "micro_f1_low", "micro_f1_high")
+    return {name: None if value is None else -value for name, value in zip(names, lost, strict=True)}
 
 
 def spread(values: Sequence[float]) -> Json | None:
@@ -128,16 +160,16 @@ def spread(values: Sequence[float]) -> Json | None:
     }
 
 
-def _candidate(cell: Cell, result: Trained | Failed | None) -> Json:
+def _candidate(cell: Cell, result: Trained | Failed | None, metric: Metric) -> Json:
     """Validation only: nobody may choose on the test."""
     row: Json = {"knobs": cell.knobs, "seed": cell.seed, "folder": f"cells/{cell.name}"}
     if isinstance(result, Trained):
-        return row | {"validation_top1": result.report["student"]["validation_top1"], "failure": None}
-    return row | {"validation_top1": None, "failure": result.message if result else "not trained"}
+        return row | {metric.validation: result.report["student"][metric.validation], "failure": None}
+    return row | {metric.validation: None, "failure": result.message if result else "not trained"}
 
 
-def _seed(cell: Cell, student: Mapping[str, Any]) -> Json:
-    kept = ("test_top1", "validation_top1", "test_ece", "logit_sd", "logit_max", "seconds", "images_per_second")
+def _seed(cell: Cell, student: Mapping[str, Any], metric: Metric) -> Json:
+    kept = (metric.test, metric.validation, *_beside(metric), "logit_sd", "logit_max", "seconds", "images_per_second")
     numbers = {key: student[key] for key in (*kept, "threads", "device", "precision")}
     return {"seed": cell.seed, "folder": f"cells/{cell.name}"} | numbers
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.report.wording import interval, plural, points
+from edgekd.study import metric
 
 WORDS = {
     "beats": "beats",
@@ -36,14 +37,14 @@ def _base(study: Mapping[str, Any]) -> str:
 
 def _against(arm: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     found = arm["against_baseline"]
-    pairs = len(found["seeds"])
+    pairs, words = len(found["seeds"]), metric.of(study).words
     sign = "+" if found["difference"] > 0 else ""
     opening = f"{arm['method']} {WORDS[found['verdict']]} {_base(study)}: {sign}{points(found['difference'])}"
     if found["low"] is None:
         why = "one seed has no spread" if pairs == 1 else "all seeds differ by the same"
-        return f"{opening} of test accuracy over {plural(pairs, 'seed')}, not judged: {why}, so there is no interval."
+        return f"{opening} of {words} over {plural(pairs, 'seed')}, not judged: {why}, so there is no interval."
     ends = interval(found["low"], found["high"], scale=100, decimals=2)
-    return f"{opening} of test accuracy, 95 % interval {ends} over {plural(pairs, 'seed')}."
+    return f"{opening} of {words}, 95 % interval {ends} over {plural(pairs, 'seed')}."
 
 
 def _summary(study: Mapping[str, Any]) -> str:
@@ -57,16 +58,24 @@ def _summary(study: Mapping[str, Any]) -> str:
 
 
 def _sampling(study: Mapping[str, Any]) -> str:
+    of_sets = metric.of(study) is metric.MAP
+    low, high = ("micro_f1_low", "micro_f1_high") if of_sets else ("low", "high")
     widths = [
-        (seed["high"] - seed["low"]) / 2
+        (seed[high] - seed[low]) / 2
         for arm in study["arms"]
         for seed in (arm["against_baseline"] or {"seeds": ()})["seeds"]
+        if seed[low] is not None
     ]
-    width = points(sum(widths) / len(widths))
+    width = points(sum(widths) / len(widths)) if widths else "an unknown amount"
+    own = (
+        f"of its own, which is not known of mAP; of micro F1 it is about ±{width} for one pair of students (Cochran)."
+        if of_sets
+        else f"of its own, about ±{width} for one pair of students (Newcombe)."
+    )
     return (
         "The intervals are over training seeds, on one split and one test set, and each method is judged by itself: of "
         f"twenty such intervals one misses by chance. The draw of the {study['data']['test']:,} test samples adds an "
-        f"uncertainty of its own, about ±{width} for one pair of students (Newcombe)."
+        f"uncertainty {own}"
     )
 
 

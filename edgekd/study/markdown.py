@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekd.report.wording import DASH, fixed, interval, percent, plural, points
+from edgekd.study import metric
 from edgekd.study.charts import ACCURACY, ENTROPY
 from edgekd.study.conclude import name
 
@@ -14,35 +15,41 @@ def render(study: Row) -> str:
     """The text of study.md."""
     parts = [f"# Study: {study['name']}", teacher_line(study), *_results(study)]
     parts += ["\n".join(f"- {sentence}" for sentence in study["conclusions"])]
-    parts += [f"![Accuracy by method]({ACCURACY}.svg)"] if any(arm["test_top1"] for arm in study["arms"]) else []
+    parts += (
+        [f"![Accuracy by method]({ACCURACY}.svg)"] if any(arm[metric.of(study).test] for arm in study["arms"]) else []
+    )
     parts += [f"![Soft-label entropy]({ENTROPY}.svg)"] if any(arm["soft_entropy"] for arm in study["arms"]) else []
     return "\n\n".join([*parts, *_tuning(study), *_method(study)]) + "\n"
 
 
 def teacher_line(study: Row) -> str:
     """What the teacher is worth, and whose teacher it is."""
-    teacher = study["teacher"]
+    teacher, judged = study["teacher"], metric.of(study)
     if teacher is None:
         return f"No teacher; student {study['student']}."
+    unit = "" if judged is metric.TOP1 else f" {judged.name}"
     return (
-        f"Teacher {teacher['model']}: {percent(teacher['test_top1'])} on test, "
-        f"{percent(teacher['validation_top1'])} on validation, {percent(teacher['train_top1'])} on training samples, "
+        f"Teacher {teacher['model']}: {percent(teacher[judged.test])}{unit} on test, "
+        f"{percent(teacher[judged.validation])} on validation, {percent(teacher[judged.train])} on training samples, "
         f"{_parameters(teacher)}; student {study['student']}."
     )
 
 
-COLUMNS = (
-    "method",
-    "chosen",
-    "test top-1, %",
-    "difference, points",
-    "",
-    "soft-label entropy, nats",
-    "logit sd",
-    "logit max",
-    "ECE, %",
-    "s/epoch",
-)
+def columns(study: Row) -> tuple[str, ...]:
+    """The names of the columns of `result_rows`."""
+    judged = metric.of(study)
+    return (
+        "method",
+        "chosen",
+        f"test {judged.name}, %",
+        "difference, points",
+        "",
+        "soft-label entropy, nats",
+        "logit sd",
+        "logit max",
+        "ECE, %" if judged is metric.TOP1 else "test micro F1, %",
+        "s/epoch",
+    )
 
 
 def _parameters(teacher: Row) -> str:
@@ -51,25 +58,25 @@ def _parameters(teacher: Row) -> str:
 
 
 def result_rows(study: Row) -> list[list[str]]:
-    """The table of results, a row a method, as text in the order of COLUMNS."""
+    """The table of results, a row a method, as text in the order of `columns`."""
     return [_row(arm, study) for arm in study["arms"]]
 
 
 def _row(arm: Row, study: Row) -> list[str]:
-    against = arm["against_baseline"]
+    against, judged = arm["against_baseline"], metric.of(study)
     entropy = arm["soft_entropy"]
     failed = "failed" if arm["failures"] and not arm["seeds"] else ""
     baseline = "baseline" if arm["method"] == study["baseline"] and len(study["arms"]) > 1 else ""
     return [
         arm["method"],
         setting(arm["chosen"]),
-        _spread(arm["test_top1"], scale=100, decimals=2),
+        _spread(arm[judged.test], scale=100, decimals=2),
         _difference(against),
         against["verdict"] if against else failed or baseline,
         f"{entropy['mean']:.3f} ± {entropy['sd']:.2g}" if entropy else DASH,
         _spread(arm["logit_sd"], decimals=2),
         _spread(arm["logit_max"], decimals=1),
-        _spread(arm["test_ece"], scale=100, decimals=2),
+        _spread(arm["test_ece" if judged is metric.TOP1 else "test_micro_f1"], scale=100, decimals=2),
         fixed(arm["seconds_per_epoch"], digits=3),
     ]
 
@@ -95,7 +102,7 @@ def _spread(found: Row | None, *, scale: float = 1.0, decimals: int) -> str:
 
 
 def _results(study: Row) -> Iterator[str]:
-    names = [f"{column} to {_base(study)}" if column.startswith("difference") else column for column in COLUMNS]
+    names = [f"{column} to {_base(study)}" if column.startswith("difference") else column for column in columns(study)]
     yield _table(names, result_rows(study))
     yield (
         f"Mean ± standard deviation over {plural(len(study['seeds']), 'seed')}, last epoch, never the best one; the "
@@ -110,23 +117,28 @@ def _base(study: Row) -> str:
 
 def _tuning(study: Row) -> Iterator[str]:
     """The candidates of every arm, on validation."""
+    judged = metric.of(study)
     arms = [arm for arm in study["arms"] if len(arm["candidates"]) > 1]
     if not arms:
         return
     yield "## What was tuned"
+    by = "accuracy" if judged is metric.TOP1 else judged.name
     yield (
-        f"{study['candidates']} candidates an arm, seed {study['seeds'][0]}, chosen by validation accuracy; ties go to "
-        "the candidate nearer to the published default, which stands first. The chosen candidate's student is also "
-        "the first seed's: it was lucky on validation, in every tuned arm alike."
+        f"{study['candidates']} candidates an arm, seed {study['seeds'][0]}, chosen by validation {by}; ties go to the "
+        "candidate nearer to the published default, which stands first. The chosen candidate's student is also the "
+        "first seed's: it was lucky on validation, in every tuned arm alike."
     )
-    yield _table(["method", "validation top-1, % (candidate)", "source"], [_tuned(arm) for arm in arms])
+    yield _table(
+        ["method", f"validation {judged.name}, % (candidate)", "source"],
+        [_tuned(arm, judged.validation) for arm in arms],
+    )
 
 
-def _tuned(arm: Row) -> list[str]:
+def _tuned(arm: Row, key: str) -> list[str]:
     told = []
     for row in arm["candidates"]:
-        top1 = "failed" if row["validation_top1"] is None else f"{100 * row['validation_top1']:.2f}"
-        text = f"{top1} ({setting(row['knobs'])})"
+        value = "failed" if row[key] is None else f"{100 * row[key]:.2f}"
+        text = f"{value} ({setting(row['knobs'])})"
         told.append(f"**{text}**" if row["knobs"] == arm["chosen"] else text)
     return [arm["method"], "; ".join(told), arm["source"]]
 

@@ -66,7 +66,7 @@ def paired(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENC
     return Paired(difference=statistics.fmean(differences), interval=interval, pairs=len(differences))
 
 
-def on_test(a: Sequence[int], b: Sequence[int], labels: npt.NDArray[np.int64]) -> Interval:
+def on_test(a: Sequence[int], b: Sequence[int], labels: npt.NDArray[np.integer]) -> Interval:
     """The 95 % interval of accuracy a - accuracy b for one pair of students, over the draw of the test samples.
 
     a, b: (n,) predicted classes; labels: (n,).

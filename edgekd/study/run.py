@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd import environment, settings
+from edgekd.data import BUILTIN, Samples
 from edgekd.errors import BadInputError, ExitCode
 from edgekd.files import write_atomic
 from edgekd.machine import share_cores
@@ -17,10 +18,14 @@ from edgekd.progress import Listener, Progress, silent
 from edgekd.recipe import Recipe, dump
 from edgekd.store import locked
 from edgekd.study import charts, collect, markdown
+from edgekd.study.metric import validation
 from edgekd.study.place import Places, decide
 from edgekd.study.plan import Cell, Plan, cell_recipe, plan
 from edgekd.study.process import Failed, Trained, Worker
 from edgekd.study.schedule import Schedule
+
+USUAL = ("ce", "kd", "cist", "entropy", "dkd", "lskd")
+"""The methods of a study where nothing else is said."""
 
 POLL_SECONDS = 0.5
 """Between two looks at the running cells' progress."""
@@ -39,7 +44,7 @@ def run(
     recipe: Recipe,
     *,
     folder: Path,
-    methods: tuple[str, ...],
+    methods: tuple[str, ...] | None,
     seeds: int,
     candidates: int,
     jobs: int | None = None,
@@ -49,13 +54,14 @@ def run(
 ) -> Outcome:
     """Compare methods on the recipe's data, teacher and student; study.json, study.md and charts go to `folder`.
 
-    jobs: cells at a time; by default one a GPU, else one a core. Cells that are there already are not trained again.
+    methods: None for the usual ones, of multi-label data those that have a form for it. jobs: cells at a time; by
+    default one a GPU, else one a core. Cells that are there already are not trained again.
 
     Raises:
         BadInputError: what the plan, the data or the models are refused for, or the folder is in use.
         EnvironmentFault: the folder cannot be written, or matplotlib is missing.
     """
-    whole = plan(recipe, methods=methods, seeds=seeds, count=candidates)
+    whole = plan(recipe, methods=USUAL if methods is None else methods, seeds=seeds, count=candidates)
     if jobs is not None and jobs < 1:
         raise BadInputError(f"--jobs {jobs}; expected at least 1")
     if "WORLD_SIZE" in os.environ:
@@ -66,11 +72,11 @@ def run(
     data = settings.load_data(recipe)
     settings.check_labels(recipe, data)
     if data.multi_label:
-        raise BadInputError(
-            f"{data.source} is multi-label, and a study compares methods by top-1 accuracy; run its recipe with "
-            "several seeds instead: edgekd run --set distill.seed=1"
-        )
-    if data.validation.known_labels is None or data.test.known_labels is None:
+        usual = tuple(method for method in USUAL if method in of_label_sets())
+        whole = plan(recipe, methods=usual if methods is None else methods, seeds=seeds, count=candidates)
+        check_methods(whole)
+        settings.check_task(cell_recipe(recipe, whole.arms[0].tuning[0]), data)
+    if not (_judges(data.validation) and _judges(data.test)):
         raise BadInputError(
             f"{data.source}: the validation or test split has no labels, and a study compares accuracy; bring labelled "
             "samples to validate and test on"
@@ -91,6 +97,40 @@ def run(
         )
         write(study, folder)
     return Outcome(folder=folder, study=study, exit_code=_exit_code(schedule.results))
+
+
+def _judges(samples: Samples) -> bool:
+    """Whether accuracy, or mean average precision, can be measured on them."""
+    return samples.known_labels is not None and (samples.labels.ndim == 1 or bool((samples.labels == 1).any()))
+
+
+def of_label_sets() -> tuple[str, ...]:
+    """The methods that multi-label data has a form of."""
+    from edgekd.core.methods import BINARY
+
+    return tuple(BINARY)
+
+
+def check_methods(whole: Plan) -> None:
+    """Raise BadInputError for a method that multi-label data has no form of."""
+    known = of_label_sets()
+    unknown = [arm.method for arm in whole.arms if arm.method not in known]
+    if unknown:
+        raise BadInputError(
+            f"--methods {','.join(unknown)}: no form for multi-label data; expected some of: {', '.join(known)}"
+        )
+
+
+def is_multi_label(recipe: Recipe) -> bool:
+    """As `data.task` says; of `auto` as the data does, which is loaded."""
+    if recipe.data.task != "auto":
+        return recipe.data.task == "multi-label"
+    return recipe.data.source not in BUILTIN and settings.load_data(recipe).multi_label
+
+
+def usual_methods(recipe: Recipe) -> tuple[str, ...]:
+    """What a study compares where nothing is said; of multi-label data, those that have a form for it."""
+    return tuple(method for method in USUAL if method in of_label_sets()) if is_multi_label(recipe) else USUAL
 
 
 def write(study: Mapping[str, Any], folder: Path) -> None:
@@ -175,7 +215,7 @@ class _Told:
             self.last = f"{cell.name} failed: {result.message.splitlines()[0]}"
             return
         self.cached += result.cached
-        self.last = f"{cell.name} {result.report['student']['validation_top1']:.1%} on validation"
+        self.last = f"{cell.name} {validation(result.report['student']):.1%} on validation"
 
     def progress(self, running: list[Worker]) -> None:
         done = self.schedule.done + sum(worker.fraction for worker in running if worker.stage == "distill")

@@ -3,6 +3,7 @@
 from collections import deque
 
 from edgekd.study.grids import Knobs
+from edgekd.study.metric import validation
 from edgekd.study.plan import Arm, Cell, Plan
 from edgekd.study.process import Failed, Trained
 
@@ -54,12 +55,12 @@ class Schedule:
             self.waiting.extend(arm.cells_of(knobs)[1:])
 
     def _best(self, arm: Arm) -> Knobs | None:
-        """The candidate with the best validation accuracy; of equals the one nearer to the published default."""
+        """The candidate with the best value on validation; of equals the one nearer to the published default."""
         scores = {}
         for index, cell in enumerate(arm.tuning):
             result = self.results[cell.name]
             if isinstance(result, Trained):
-                scores[index] = result.report["student"]["validation_top1"]
+                scores[index] = validation(result.report["student"])
         if not scores:
             return None
         return arm.tried[max(scores, key=lambda index: scores[index])]

@@ -8,6 +8,7 @@ from edgekd.gate import judge as judge_report
 from edgekd.recheck import trusted_accuracy
 
 NUMBERS = ("top1", "top1_drop", "agreement_fp32", "sqnr_db", "mcnemar_p")
+OF_LABEL_SETS = ("micro_f1", "macro_f1", "map", "micro_f1_drop", "agreement_fp32", "sqnr_db")
 """Of the new file beside the base, which stands where a report has its fp32 file."""
 
 
@@ -29,5 +30,6 @@ def judge_accuracy(
         return {}, ()
     found = trusted_accuracy(raw.get("accuracy"))
     gate = judge_report(accuracy=found, latency=None, size_bytes=None, limits=wanted, sources=sources)
-    measured: dict[str, float | None] = {} if found is None else {name: found.get(name) for name in NUMBERS}
+    names = OF_LABEL_SETS if found is not None and found.get("task") == "multi-label" else NUMBERS
+    measured: dict[str, float | None] = {} if found is None else {name: found.get(name) for name in names}
     return measured, gate.checks

@@ -1,4 +1,4 @@
-"""Which teacher goes with which data: the one table that the tests run and docs/teachers.md shows."""
+"""Which teacher goes with which data: the one table that the tests run, and README.md and docs/teachers.md show."""
 
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ def cells(wanted: Cell) -> list[Any]:
 
 
 def markdown() -> str:
-    """The table as docs/teachers.md has it, with the comment before it."""
+    """The table as the pages have it, with the comment before it."""
     rows = [["teacher", *KINDS], ["---"] * 5]
     for teacher, row in MATRIX.items():
         kind, _, suffix = teacher.partition(" ")
