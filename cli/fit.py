@@ -162,6 +162,7 @@ def _verdict(outcome: "Outcome") -> None:
             return
         check = next(check for check in smallest.checks if check.name == smallest.decided_by)
         miss = f"{_number(check.name, check.value or 0)} is {smallest.use:.2f} times {check.name} less its margin"
+        miss = f"{check.name} could not be judged: {check.note}" if check.value is None else miss
         if fitted.status == "none" and smallest.fit == "misses":
             console.say(f"none    of {outcome.model} fits {where}: of the smallest, {said(smallest.size)}, {miss}")
         else:

@@ -12,6 +12,11 @@ from edgekd.strict_json import digest
 SCHEMA_VERSION = 4
 SEALED = ("name", "sha256", "size_bytes", "accuracy", "latency", "portability")
 """What of a variant its hash covers: all that a gate looks at."""
+FOREIGN = {
+    "classes": ("micro_f1", "macro_f1_low", "map", "exact_match", "micro_f1_drop", "outcomes"),
+    "multi-label": ("top1", "top1_drop", "confusion", "paired"),
+}
+"""Task -> what an accuracy of it does not hold, as `edgekd.accuracy` measures it."""
 PAIRED = ("both", "only_fp32", "only_model", "neither")
 # 1 ns, the resolution of the clock, in ms; also room for a summary rounded to 6 decimals.
 TOLERANCE = 1e-6
@@ -106,7 +111,11 @@ def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     """
     if accuracy is None:
         return None
-    if accuracy.get("task") == "multi-label":
+    task = accuracy.get("task", "classes")
+    if task not in FOREIGN:
+        raise BadInputError(f"accuracy.task is {task!r}; expected one of {', '.join(FOREIGN)}: was the report edited?")
+    _check_none_of(accuracy, FOREIGN[task], task=task)
+    if task == "multi-label":
         return _trusted_label_sets(accuracy)
     if not accuracy.get("confusion"):
         labelled = [key for key in ("top1", "top1_drop") if accuracy.get(key) is not None]
@@ -129,15 +138,27 @@ def trusted_accuracy(accuracy: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     return {**accuracy, **recomputed, **drop, "constant": constant or accuracy.get("constant", False)}
 
 
+def _check_none_of(accuracy: Mapping[str, Any], keys: Sequence[str], *, task: str) -> None:
+    """Refuse a number of the other task: nothing here would count it again, and a limit could be judged by it."""
+    found = [key for key in keys if accuracy.get(key) not in (None, [], ())]
+    if found:
+        raise BadInputError(
+            f"the report says {found[0]} of a task that is {task!r}, which has none: the report was edited; measure "
+            "again"
+        )
+
+
 def _trusted_label_sets(accuracy: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same of a multi-label network: F1, exact match, `constant` and the drop, from how often each set occurred."""
     outcomes = accuracy.get("outcomes")
     if not outcomes:
-        labelled = [key for key in ("micro_f1", "macro_f1", "exact_match", "map") if accuracy.get(key) is not None]
+        counted = ("micro_f1", "macro_f1", "exact_match", "map", "micro_f1_drop")
+        labelled = [key for key in counted if accuracy.get(key) is not None]
         if labelled or accuracy.get("labelled"):
             raise BadInputError("the accuracy has labels and no outcomes to count again; measure again")
         return accuracy
-    classes = len(accuracy.get("per_class") or ())
+    named = accuracy.get("per_class")
+    classes = len(named) if isinstance(named, list | tuple) else 0
     if not isinstance(outcomes, list | tuple) or not all(_is_outcome(outcome, classes) for outcome in outcomes):
         raise BadInputError("outcomes is not a list of label sets and how often each occurred; measure again")
     recomputed = label_counts.scores(outcomes, classes=classes)

@@ -1,6 +1,7 @@
 """An ONNX Runtime session as a target asks for it, and what the model's file says of itself. No torch here."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,6 +246,13 @@ def _metadata(session: "onnxruntime.InferenceSession", path: Path) -> dict[str, 
         raise BadInputError(f"model {path}: its '{METADATA_KEY}' metadata is no JSON ({err}); export it again") from err
     if not isinstance(metadata, dict):
         raise BadInputError(f"model {path}: its '{METADATA_KEY}' metadata is no JSON object; export it again")
+    classes, threshold = metadata.get("classes") or [], metadata.get("threshold", 0.0)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise BadInputError(
+            f"model {path}: its classes are {classes!r:.100}; expected a list of names; export it again"
+        )
+    if type(threshold) not in (int, float) or not math.isfinite(threshold):
+        raise BadInputError(f"model {path}: its threshold is {threshold!r:.100}; expected a number; export it again")
     return metadata
 
 

@@ -218,6 +218,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (name if name in modules() else node.module for name in full)
 
 
+@cache
 def line_of(module: str) -> str | None:
     """The line of LAYERS that a module belongs to."""
     matches = [line for line in LAYERS if module == line or (line != "edgekd" and module.startswith(line + "."))]
@@ -225,9 +226,15 @@ def line_of(module: str) -> str | None:
 
 
 @cache
+def all_imports() -> tuple[tuple[str, str], ...]:
+    """(importer, imported) for every import of any module by one of edgekd."""
+    return tuple((name, other) for name, path in modules().items() for other in imports(path))
+
+
+@cache
 def edges() -> tuple[tuple[str, str], ...]:
     """(importer, imported) for every import of one module of edgekd by another."""
-    return tuple((name, other) for name, path in modules().items() for other in imports(path) if other in modules())
+    return tuple((name, other) for name, other in all_imports() if other in modules())
 
 
 def test_every_module_has_a_layer() -> None:
@@ -263,8 +270,7 @@ def test_the_lines_of_the_table_import_each_other_without_a_cycle() -> None:
 def test_typer_and_rich_are_used_by_the_command_line_alone() -> None:
     wrong = [
         f"{name} imports {other}"
-        for name, path in modules().items()
-        for other in imports(path)
+        for name, other in all_imports()
         if other.split(".")[0] in ("typer", "rich") and not name.startswith("edgekd.cli")
     ]
     assert not wrong, "\n".join(wrong)

@@ -56,9 +56,10 @@ def write(folder: Path, samples: Samples, *, labels: bool = True) -> Path:
     return folder / "own.csv"
 
 
-def test_a_table_of_pictures_with_groups_runs_to_its_verdict(tmp_path: Path, draw: Draw) -> None:
+@pytest.mark.parametrize("until", ["distill", pytest.param(None, marks=pytest.mark.slow)])
+def test_a_table_of_pictures_with_groups_runs(until: str | None, tmp_path: Path, draw: Draw) -> None:
     recipe = document(write(tmp_path, draw(180)), data={"balance": "sample"}, distill={"class_weights": "balanced"})
-    outcome = pipeline.run(recipe, folder=tmp_path / "run")
+    outcome = pipeline.run(recipe, folder=tmp_path / "run", until=until)
     report = outcome.report
     assert outcome.exit_code in (ExitCode.PASS, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
     assert report["data"]["classes"] == sorted(NAMES) and report["data"]["not_measured"] == []
@@ -71,7 +72,8 @@ def test_a_table_of_pictures_with_groups_runs_to_its_verdict(tmp_path: Path, dra
     assert (theirs.content_hash, theirs.index_hash) == (ours.content_hash, ours.index_hash), "a moved table is the same"
 
 
-@pytest.mark.parametrize("tested", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tested", [True, False])
 def test_pictures_without_labels_are_distilled_and_the_report_says_what_was_not_measured(
     tested: bool, tmp_path: Path, draw: Draw, teacher_file: Path
 ) -> None:

@@ -57,11 +57,11 @@ def test_rows_read_as_an_array_does(data: st.DataObject, path: Path) -> None:
         data.draw(st.lists(st.integers(0, max(0, len(index) - 1)), max_size=6 * bool(len(index)))), np.int64
     )
     same(rows.take(index).take(again)[:], array[index][again])
-    assert all(np.array_equal(a, b) for a, b in zip(rows, array, strict=True))
+    np.testing.assert_array_equal(list(rows), array)
     np.testing.assert_array_equal(rows[int(part.start or 0) % n], array[int(part.start or 0) % n])
-    assert np.array_equal(np.asarray(rows), array)
+    np.testing.assert_array_equal(np.asarray(rows), array)
     joined = np.concatenate([*chunks(rows, chunk_bytes=data.draw(st.integers(1, 200)))])
-    assert np.array_equal(joined, array)
+    np.testing.assert_array_equal(joined, array)
 
 
 def test_axes_are_arranged_anew_as_they_are_read(tmp_path: Path) -> None:

@@ -33,11 +33,19 @@ def test_a_file_of_someone_else_has_no_metadata(float_net: Path) -> None:
     assert known(float_net).metadata == {}
 
 
-@pytest.mark.parametrize("card", ["{half", "[1, 2]"])
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("{half", "'edgekd' metadata"),
+        ("[1, 2]", "'edgekd' metadata"),
+        ('{"classes": 5}', "its classes are 5; expected a list of names"),
+        ('{"task": "multi-label", "threshold": "high"}', "its threshold is 'high'; expected a number"),
+    ],
+)
 def test_metadata_that_edgekd_did_not_write_is_refused(
-    card: str, make_net: Callable[..., Path], tmp_path: Path
+    card: str, message: str, make_net: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInputError, match="'edgekd' metadata"):
+    with pytest.raises(BadInputError, match=message):
         known(make_net(tmp_path / "net.onnx", card=card))
 
 

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -143,3 +145,25 @@ def test_arrays_without_files_are_bundled_as_png(layout: str, tmp_path: Path) ->
     entries = json.loads((whole / "manifest.json").read_text())["sample_files"]
     assert entries[0]["name"] == "sample-0.png" and "encoded losslessly" in entries[0]["origin"]
     assert bundle.verify(whole).passed is True
+
+
+def test_a_bundle_without_its_sample_files_or_with_other_labels_does_not_pass(
+    quick: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, whole = quick
+    for version in (3, 2):
+        folder = shutil.copytree(whole, tmp_path / str(version))
+
+        def without(document: dict[str, Any], folder: Path = folder, version: int = version) -> None:
+            for entry in document["sample_files"]:
+                (folder / entry["name"]).unlink()
+                del document["files"][entry["name"]]
+            document |= {"sample_files": [], "schema_version": version}
+
+        edit_manifest(folder, without)
+        assert "lists none; expected some" in failed(bundle.verify(folder))["sample files"]
+    swapped = tampered(whole, tmp_path / "swapped", "labels.json", '"a",\n  "b"', '"b",\n  "a"')
+    assert "or in another order" in failed(bundle.verify(swapped))["labels"]
+    other = shutil.copytree(whole, tmp_path / "task")
+    edit_manifest(other, lambda document: document.update(task="multi-label"))
+    assert failed(bundle.verify(other))["task"] == "manifest.json says 'multi-label', model.onnx None"

@@ -11,8 +11,10 @@ from typing import Any
 import numpy.typing as npt
 
 from edgekd import machine
+from edgekd.bundle.infer import READERS
 from edgekd.bundle.manifest import (
     INFER,
+    LABELS,
     MANIFEST,
     MODEL,
     OWN,
@@ -26,7 +28,7 @@ from edgekd.bundle.manifest import (
     read_manifest,
 )
 from edgekd.bundle.outputs import Outputs, read_samples, run_here, sizes
-from edgekd.bundle.preprocessing import apart, preprocessing
+from edgekd.bundle.preprocessing import apart, kind_of, preprocessing
 from edgekd.bundle.read_back import read_back
 from edgekd.bundle.sample_files import tensor_sha256
 from edgekd.bundle.tolerance import difference
@@ -168,7 +170,8 @@ def _check_answers(folder: Path, manifest: Manifest, isa_here: str, *, run_infer
         ),
         *_check_preprocessing(manifest, said),
         *_check_tokenizer(folder, said or {}),
-        *_check_files(folder, manifest, inputs, expected, run_infer=run_infer),
+        *_check_meaning(folder, manifest, document),
+        *_check_files(folder, manifest, said, inputs, expected, run_infer=run_infer),
     ]
 
 
@@ -202,12 +205,43 @@ def _check_preprocessing(manifest: Manifest, said: dict[str, Any] | None) -> lis
     return [Check(name="preprocessing", passed=not wrong, detail=detail)]
 
 
+def _check_meaning(folder: Path, manifest: Manifest, document: Mapping[str, Any]) -> list[Check]:
+    """Where the names that infer.py gives the outputs, or what they decide, are not as model.onnx says.
+
+    Numbers in place of names are those of the outputs. A file that names no classes contradicts nothing.
+    """
+    checks = []
+    classes, path = document.get("classes"), folder / LABELS
+    if classes and path.is_file():
+        try:
+            labels = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            labels = None
+        if labels not in (classes, [str(k) for k in range(len(classes))]):
+            detail = f"{LABELS} names other classes than {MODEL}, or in another order"
+            checks.append(Check(name="labels", passed=False, detail=detail))
+    if document.get("task") != manifest.task:
+        detail = f"{MANIFEST} says {manifest.task!r}, {MODEL} {document.get('task')!r}"
+        checks.append(Check(name="task", passed=False, detail=detail))
+    return checks
+
+
 def _check_files(
-    folder: Path, manifest: Manifest, inputs: npt.NDArray[Any], expected: Outputs, *, run_infer: bool
+    folder: Path,
+    manifest: Manifest,
+    said: Mapping[str, Any] | None,
+    inputs: npt.NDArray[Any],
+    expected: Outputs,
+    *,
+    run_infer: bool,
 ) -> list[Check]:
     """Whether infer.py makes of the sample files what the network was evaluated on."""
     if not manifest.sample_files:
-        return []
+        kind = kind_of(said)
+        if kind is None or (manifest.schema_version == 2 and READERS[kind][0] not in manifest.files):
+            return []
+        detail = f"{MANIFEST} lists none; expected some, as every bundle holds whose {MODEL} says how files are read"
+        return [Check(name="sample files", passed=False, detail=detail)]
     wrong = [entry.name for entry in manifest.sample_files if not _is_whole(entry, manifest, inputs)]
     if wrong:
         detail = f"{', '.join(wrong)}: not in the list of files, or their rows of {SAMPLES} have another SHA-256"

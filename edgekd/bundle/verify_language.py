@@ -17,7 +17,7 @@ from edgekd.bundle.verify import Check, Verified, check_hashes, check_names, isa
 from edgekd.data.npz import read_arrays
 from edgekd.errors import BadInputError, EnvironmentFault
 from edgekd.language.runtime import Runner
-from edgekd.language.score import token_nats
+from edgekd.language.score import exp, token_nats
 from edgekd.language.vocabulary import Vocabulary
 from edgekd.session import METADATA_KEY, read_options, within
 
@@ -62,11 +62,14 @@ def _manifest(folder: Path) -> LanguageManifest:
             "`edgekd language` again, or use the edgekd that wrote it"
         )
     try:
-        return LanguageManifest.model_validate(document)
+        manifest = LanguageManifest.model_validate(document)
     except ValidationError as err:
         first = err.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BadInputError(f"{path}: corrupt, {where}: {first['msg']}; copy the bundle again") from err
+    if len(manifest.tolerance.outputs) != 1:
+        raise BadInputError(f"{path}: corrupt, it has no tolerance for the logits; copy the bundle again")
+    return manifest
 
 
 def _answers(folder: Path, manifest: LanguageManifest, *, where: str) -> list[Check]:
@@ -108,8 +111,8 @@ def _compare(
         Check(
             name="perplexity",
             passed=abs(nats - expected) <= manifest.nats,
-            detail=f"{math.exp(nats):.4f}, expected {manifest.perplexity:.4f}, at most a factor of "
-            f"{math.exp(manifest.nats):.3f} apart",
+            detail=f"{exp(nats):.4f}, expected {manifest.perplexity:.4f}, at most a factor of "
+            f"{exp(manifest.nats):.3f} apart",
         ),
     ]
 
@@ -164,6 +167,9 @@ def _read_samples(path: Path) -> Samples:
 def _read_vocabulary(path: Path) -> Vocabulary:
     try:
         raw: Any = json.loads(path.read_bytes())
-        return Vocabulary(**{name: raw[name] for name in ("kind", "definition", "size")})
-    except (ValueError, TypeError, KeyError) as err:
+        found = Vocabulary(**{name: raw[name] for name in ("kind", "definition", "size")})
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise BadInputError(f"{path}: is no vocabulary ({err}); copy the bundle again") from err
+    if not isinstance(found.definition, str) or type(found.size) is not int:
+        raise BadInputError(f"{path}: is no vocabulary (definition or size is of another type); copy the bundle again")
+    return found

@@ -307,6 +307,9 @@ def _draw(
 def _check(pool: Pool, source: str) -> None:
     if len(pool.classes) < 2:
         raise BadInputError(f"{source}: found {len(pool.classes)} class; expected at least 2 to tell apart")
+    twice = next((name for name in pool.classes if pool.classes.count(name) > 1), None)
+    if twice is not None:
+        raise BadInputError(f"{source}: two classes are called '{twice}'; expected a name for each")
     parts = {"train": pool.train, "validation": pool.validation, "test": pool.test}
     check_groups({name: None if part is None else part.groups for name, part in parts.items()}, source)
     for part in parts.values():

@@ -151,8 +151,11 @@ def _pool(
 
 
 def _original(parts: Mapping[str, Path], column: str, name: str) -> SampleFile:
-    """The picture behind a sample. name: its `id`, else its row, `12`, or `train/12` where there are several parts."""
-    for split, part in parts.items():
+    """The picture behind a sample. name: its `id`, else its row, `12`, or `train/12` where there are several parts.
+
+    An `id` that several parts have is looked for in the test part first: its samples are what is bundled.
+    """
+    for split, part in sorted(parts.items(), key=lambda one: one[0] != "test"):
         table = _table(part)
         ids = _texts(part, table, IDENTITY)
         rows = np.arange(table.num_rows).astype(np.str_) if ids is None else ids

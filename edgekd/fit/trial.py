@@ -66,7 +66,8 @@ class Trial:
     """A size that was tried. variant: of the file that was measured; note: why it is fp32, where another was wanted.
 
     Numbers are None where the trial ended before they were measured, because a limit was missed already. fit, use: as
-    in `Answer`; decided_by: the limit of which most is used.
+    in `Answer`, 0 where the number could not be measured; decided_by: of the limits with the worst verdict that of
+    which most is used.
     """
 
     size: Size
@@ -115,7 +116,8 @@ def attempt(size: Size, here: Conditions, limits: Limits, *, folder: Path, secon
         if wanted["limits"] and all(check.verdict == "pass" for check in checks):
             timed, more = _timed(path, inputs, here, **wanted, seconds=seconds)
             checks += more
-    used = {check.name: check.value / check.limit for check in checks if check.value}
+    verdict = gate.conclude(checks).verdict
+    used = {check.name: (check.value or 0.0) / check.limit for check in checks if check.verdict == verdict}
     most = max(used, key=lambda name: used[name])
     return Trial(
         size=size,
@@ -126,7 +128,7 @@ def attempt(size: Size, here: Conditions, limits: Limits, *, folder: Path, secon
         load_ms=None if looked is None else looked.load_ms,
         peak_rss_bytes=None if looked is None else looked.peak_rss_bytes,
         checks=checks,
-        fit=FITS[gate.conclude(checks).verdict],
+        fit=FITS[verdict],
         use=used[most],
         decided_by=most,
         note=note,

@@ -18,6 +18,9 @@ Predict = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
 WINDOWS_AT_ONCE = 16
 
+LARGEST_NATS = 700.0
+"""e ** 709.8 is the largest float."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
@@ -40,9 +43,9 @@ class Scores:
             "bits_per_character": bits,
             "bits_per_character_low": _known(bit_ends.low),
             "bits_per_character_high": _known(bit_ends.high),
-            "perplexity": math.exp(nats),
-            "perplexity_low": _known(math.exp(nat_ends.low)),
-            "perplexity_high": _known(math.exp(nat_ends.high)),
+            "perplexity": _exact(nats),
+            "perplexity_low": _known(exp(nat_ends.low)),
+            "perplexity_high": _known(exp(nat_ends.high)),
             "blocks": len(self.nats),
             "tokens": sum(self.tokens),
             "characters": sum(self.characters),
@@ -101,9 +104,9 @@ def perplexity_ratio(new: Scores, base: Scores) -> dict[str, float | None]:
     difference = np.array(new.nats) - np.array(base.nats)
     mean, ends = ratio_of_sums(difference, np.array(base.tokens))
     return {
-        "perplexity_ratio": math.exp(mean),
-        "perplexity_ratio_low": _known(math.exp(ends.low)),
-        "perplexity_ratio_high": _known(math.exp(ends.high)),
+        "perplexity_ratio": _exact(mean),
+        "perplexity_ratio_low": _known(exp(ends.low)),
+        "perplexity_ratio_high": _known(exp(ends.high)),
     }
 
 
@@ -123,6 +126,21 @@ def ratio_of_sums(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> tuple[flo
     variance = count / (count - 1) * float(((above - ratio * below) ** 2).sum()) / float(below.sum()) ** 2
     half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     return ratio, Interval(low=ratio - half, high=ratio + half)
+
+
+def exp(nats: float) -> float:
+    """e ** nats, infinite where no float is as large."""
+    return math.exp(nats) if nats < LARGEST_NATS else math.inf
+
+
+def _exact(nats: float) -> float:
+    value = exp(nats)
+    if not 0 < value < math.inf:
+        raise BadInputError(
+            f"{nats:.4g} nats a token, of which no perplexity can be computed; expected about 1 to 10: a network that "
+            "diverged is to be trained again with a lower rate, an edited report to be measured again"
+        )
+    return value
 
 
 def _known(value: float) -> float | None:

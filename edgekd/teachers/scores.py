@@ -168,6 +168,12 @@ def _check_ids(ids: Ids, source_ids: Ids, needed: Ids) -> None:
     if len(seen) < len(have):
         twice = next(one for place, one in enumerate(have) if one in have[:place])
         raise BadInputError(f"has two rows for '{twice}'; expected one a sample")
+    if len(known) < len(source_ids):
+        names, counts = np.unique(source_ids, return_counts=True)
+        raise BadInputError(
+            f"is a table of scores by id, and the data calls {counts.max()} samples '{names[np.argmax(counts)]}'; "
+            "expected an id for each sample, in all parts of the source: rename them there and in the table"
+        )
     missing = [str(one) for one in needed if str(one) not in seen]
     other = [one for one in have if one not in known]
     if len(missing) == len(needed):

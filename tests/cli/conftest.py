@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd import pipeline
+from edgekd import recipe as recipes
 from edgekd.cli.app import main
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -144,13 +146,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., objec
 
 
 def _prepare(place: Path, draw: Callable[..., object]) -> None:
-    """Data, a teacher that the command trained, and the recipe."""
+    """Data, a teacher that was trained as `edgekd distill` does it, and the recipe."""
     train, test = draw(150), draw(60, seed=1)
     names = np.array(["top", "middle", "bottom"])
     arrays = {"x_train": train.inputs, "y_train": train.labels, "x_test": test.inputs, "y_test": test.labels}
     np.savez(place / "bars.npz", classes=names, **arrays)
     np.savez(place / "test.npz", x=test.inputs, y=test.labels)
     (place / "teacher.toml").write_text(TEACHER_RECIPE)
-    trained = command("distill", place / "teacher.toml", "--out", place / "teacher")
-    assert trained.code == 0, trained.err
+    pipeline.run(recipes.load(place / "teacher.toml"), folder=place / "teacher", until="distill")
     (place / "recipe.toml").write_text(RECIPE)

@@ -236,7 +236,7 @@ def test_a_network_of_nan_weights_is_refused_and_leaves_no_verdict(tmp_path: Pat
     np.savez(data, x=np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
     answer = command("quantize", model, "--data", data, "--out", tmp_path / "out")
     refused(answer, f"error: model {model}: ", "NaN")
-    assert len(answer.err.splitlines()) == 1, "no warning of numpy's"
+    assert "Warning" not in answer.err, "none of numpy's"
     assert not (tmp_path / "out").exists()
 
 

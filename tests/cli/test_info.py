@@ -44,7 +44,6 @@ def test_the_target_that_is_shown_is_a_file_that_loads_back(edgekd: Edgekd, tmp_
 def test_the_models_are_listed_with_their_cost(edgekd: Edgekd) -> None:
     listed = {row["name"]: row for row in json.loads(edgekd("models", "--size", "32x32x3", "--json").out)}
     assert listed["resnet20"]["parameters"] == 272_474  # He et al. 2016: 0.27 M
-    assert "272,474" in edgekd("models").out
 
 
 @pytest.mark.parametrize("size", ["32", "32x32", "axbxc"])
@@ -112,11 +111,20 @@ def test_training_without_torch_names_the_extra_to_install(tmp_path: Path) -> No
 
 
 def test_a_terminal_that_knows_ascii_only_gets_escapes_instead_of_a_crash() -> None:
-    for arguments in (["doctor"], ["models"], ["targets", "--json"]):
-        line = [sys.executable, "-P", "-m", "edgekd.cli", *arguments]
-        environment = ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, encoding="ascii", check=False)
-        assert done.returncode == 0, done.stderr
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}
+    calls = (["doctor"], ["models"], ["targets", "--json"])
+    script = (
+        "import sys\n"
+        "from edgekd.cli.app import main\n"
+        f"for arguments in {calls}:\n"
+        "    sys.argv = ['edgekd', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert stop.code == 0, arguments\n"
+    )
+    line = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, encoding="ascii", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cores granted" in done.stdout and "272,474" in done.stdout and '"x86-1t"' in done.stdout
 
 
 def test_a_reader_who_leaves_and_a_full_disk_are_no_verdict() -> None:

@@ -84,6 +84,7 @@ def test_wrong_options_are_refused(
     assert fragment in answer.err and not list(Path().iterdir())
 
 
+@pytest.mark.slow
 def test_the_recipe_runs_as_it_stands_and_the_page_escapes_the_names(
     strange_folder: Path, tmp_path: Path, edgekd: Edgekd
 ) -> None:

@@ -26,6 +26,7 @@ def test_the_plan_names_every_candidate_and_writes_nothing(finished: Finished, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_study_answers_with_a_table_then_with_json_and_trains_nothing_twice(
     finished: Finished, tmp_path: Path, edgekd: Edgekd
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_study_answers_with_a_table_then_with_json_and_trains_nothing_twice(
     assert not {name for name in files(out) if ".tmp" in name}
 
 
+@pytest.mark.slow
 def test_a_study_whose_students_diverge_says_so_and_ends_with_2(
     finished: Finished, tmp_path: Path, edgekd: Edgekd
 ) -> None:

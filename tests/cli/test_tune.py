@@ -16,7 +16,7 @@ from .onnx_files import linear
 QUICK = ("--target", "x86-1t", "--max-seconds", "1")
 
 
-def test_the_best_options_are_shown_and_written(tmp_path: Path, edgekd: Edgekd) -> None:
+def test_the_best_options_are_shown_and_written_and_taken_by_validate(tmp_path: Path, edgekd: Edgekd) -> None:
     model, out = linear(tmp_path / "[red]net.onnx"), tmp_path / "session.json"
     answer = edgekd("tune", model, *QUICK, "--out", out)
     assert answer.code == 0, answer.err
@@ -25,6 +25,17 @@ def test_the_best_options_are_shown_and_written(tmp_path: Path, edgekd: Edgekd) 
     assert any(line.startswith("best ") for line in lines) and any("no memory pattern" in line for line in lines)
     assert "warning: timed with random numbers" in answer.err
     assert read_options(out).threads == 1
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
+    usual = ("validate", model, "--data", tmp_path / "data.npz", "--rounds", "1", "--seconds", "0")
+    answer = edgekd(*usual, "--session", out, "--min-samples", "40", "--json")
+    assert answer.code in (0, 3) and json.loads(answer.out)["variants"][0]["latency"]["n"] == 40
+    document = json.loads(out.read_text())
+    document["options"]["session_config"] = {"session.intra_op_thread_affinities": ""}
+    out.write_text(json.dumps(document))
+    refused = edgekd(*usual, "--session", out)
+    assert refused.code == 2 and "cannot load it" in refused.err
+    answer = edgekd(*usual, "--session", tmp_path / "none.json")
+    assert answer.code == 2 and "none.json: cannot be read" in answer.err
 
 
 def test_json_is_the_whole_result(tmp_path: Path, edgekd: Edgekd) -> None:
@@ -59,22 +70,6 @@ def test_what_does_not_fit_is_refused_by_name(
     answer = edgekd("tune", linear(tmp_path / "net.onnx"), *options)
     assert (answer.code, answer.out) == (2, ""), answer.out
     assert fragment in answer.err
-
-
-def test_tuned_options_are_taken_by_validate(tmp_path: Path, edgekd: Edgekd) -> None:
-    model, out = linear(tmp_path / "net.onnx"), tmp_path / "session.json"
-    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
-    assert edgekd("tune", model, *QUICK, "--out", out).code == 0
-    usual = ("validate", model, "--data", tmp_path / "data.npz", "--rounds", "1", "--seconds", "0")
-    answer = edgekd(*usual, "--session", out, "--min-samples", "40", "--json")
-    assert answer.code in (0, 3) and json.loads(answer.out)["variants"][0]["latency"]["n"] == 40
-    document = json.loads(out.read_text())
-    document["options"]["session_config"] = {"session.intra_op_thread_affinities": ""}
-    out.write_text(json.dumps(document))
-    refused = edgekd(*usual, "--session", out)
-    assert refused.code == 2 and "cannot load it" in refused.err
-    answer = edgekd(*usual, "--session", tmp_path / "none.json")
-    assert answer.code == 2 and "none.json: cannot be read" in answer.err
 
 
 @pytest.mark.slow

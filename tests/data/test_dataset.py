@@ -177,3 +177,8 @@ def test_a_renamed_class_is_other_data() -> None:
     renamed = Pool(classes=("a", "b", "d"), train=ONE.train)
     assert cut(renamed).index_hash == cut(ONE).index_hash
     assert cut(renamed).content_hash != cut(ONE).content_hash
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(BadInputError, match="two classes are called 'a'"):
+        cut(Pool(classes=("a", "b", "a"), train=numbered(300)))

@@ -221,3 +221,21 @@ def test_judging_leaves_the_report_as_it_was() -> None:
     before = copy.deepcopy(given_report)
     rejudge(given_report, limits={"max_p50_ms": 1.0})
     assert given_report == before
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"task": "multi-label"}, "says top1 of a task that is 'multi-label', which has none"),
+        ({"task": "multi-label", "top1": None, "top1_drop": None, "paired": None}, "says confusion of a task"),
+        ({"task": "several"}, "accuracy.task is 'several'; expected one of classes, multi-label"),
+        ({"micro_f1": 0.9, "micro_f1_low": 0.8}, "says micro_f1 of a task that is 'classes'"),
+        ({"macro_f1": 0.9, "macro_f1_low": 0.8, "macro_f1_high": 1.0}, "says macro_f1_low of a task"),
+        ({"micro_f1_drop": 0.0}, "says micro_f1_drop of a task that is 'classes'"),
+    ],
+)
+def test_numbers_of_the_other_task_are_refused_as_nothing_counts_them_again(
+    numbers: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        rejudge(report(accuracy={**ACCURACY, **numbers}))

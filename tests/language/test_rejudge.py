@@ -43,6 +43,7 @@ def edited(path: str, value: Any) -> dict[str, Any]:
         ("gate.checks.0.limit", 9.0, "raw_sha256"),
         ("gate.variant", "int8", "selected variants, and gate.variant is 'int8'"),
         ("variants.0.scores.nats.0", 98.0, "was edited; measure again"),
+        ("variants.0.scores.nats", [1e6, 1e6, 1e6], "nats a token, of which no perplexity can be computed"),
         ("variants.0.scores.nats", [1.0], "no lists of positive numbers, one a block"),
         ("variants.0.ratio.perplexity_ratio", 1.0, "perplexity_ratio 1.0, but its nats give"),
         ("variants.0.test.bits_per_character", 1.0, "was edited"),

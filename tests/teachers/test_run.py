@@ -1,5 +1,6 @@
 """`edgekd run` with each kind of teacher: the same network gives the same student, and each file its facts."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,40 @@ from edgekd.errors import BadInputError
 from edgekd.network import load_student
 from edgekd.recipe import parse
 
+from ..conftest import Draw  # noqa: TID252  tests are no package
 from .nets import CLASSES, write_onnx, write_torchscript
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def files(npz_file: Path, teacher_file: Path, tmp_path: Path) -> dict[str, Path]:
-    """The trained teacher of the bars as safetensors, ONNX and TorchScript, and what it says as a table."""
+@pytest.fixture(scope="module")
+def bars(draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    samples, path = draw(90), tmp_path_factory.mktemp("data") / "bars.npz"
+    np.savez(path, x=samples.inputs, y=samples.labels)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(bars: Path, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The trained teacher of the bars as safetensors, ONNX and TorchScript, and what it says as a table: to read."""
     from edgekd import data, deploy
     from edgekd.pixels import to_tensor
 
-    onnx = tmp_path / "t.onnx"
-    deploy.export_weights(teacher_file, source=npz_file, path=onnx, opset=18, input_layout="nchw")
+    folder = tmp_path_factory.mktemp("files")
+    onnx = folder / "t.onnx"
+    deploy.export_weights(teacher_file, source=bars, path=onnx, opset=18, input_layout="nchw")
     network, _ = load_student(teacher_file)
-    script = tmp_path / "t.pt"
+    script = folder / "t.pt"
     example = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
     write_torchscript(script, network, example)
-    loaded = data.load(str(npz_file), calibration_samples=12)
+    loaded = data.load(str(bars), calibration_samples=12)
     ids, scores = [], []
     with torch.no_grad():
         for part in (loaded.train, loaded.calibration, loaded.validation, loaded.test):
             assert part.ids is not None
             ids += part.ids.tolist()
             scores.append(network(to_tensor(part.inputs, torch.device("cpu"))).numpy())
-    table = tmp_path / "scores.npz"
+    table = folder / "scores.npz"
     np.savez(table, ids=np.array(ids), scores=np.concatenate(scores))
     return {"network": teacher_file, "onnx": onnx, "torchscript": script, "scores": table}
 
@@ -85,12 +95,13 @@ def test_the_same_network_as_any_kind_of_teacher_gives_the_same_student_within_f
 def test_a_run_with_an_onnx_teacher_goes_to_its_verdict_and_is_kept(
     npz_file: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    recipe = parse(document(npz_file, teacher_of("onnx", files["onnx"])), origin="test")
+    path = Path(shutil.copyfile(files["onnx"], tmp_path / "t.onnx"))
+    recipe = parse(document(npz_file, teacher_of("onnx", path)), origin="test")
     first = pipeline.run(recipe, folder=tmp_path / "run")
     assert first.report["teacher"]["kind"] == "onnx" and first.report["gate"]["verdict"]
     assert all(step.cached for step in pipeline.plan(recipe, folder=tmp_path / "run")[:2])
-    write_onnx(files["onnx"])  # other bytes under the same name
-    other = parse(document(npz_file, teacher_of("onnx", files["onnx"]) | {"scale": 1 / 255}), origin="test")
+    write_onnx(path)  # other bytes under the same name
+    other = parse(document(npz_file, teacher_of("onnx", path) | {"scale": 1 / 255}), origin="test")
     assert not any(step.cached for step in pipeline.plan(other, folder=tmp_path / "run"))
 
 

@@ -117,3 +117,10 @@ def test_a_table_of_words_or_of_pickles_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=SCORES)
     with pytest.raises(BadInputError, match=r"array 'ids' is missing \(found: x\)"):
         open_scores(tmp_path / "other.npz", source_ids=IDS, needed=IDS)
+
+
+def test_an_id_that_two_samples_of_the_source_have_is_refused(tmp_path: Path) -> None:
+    source = np.array(["0", "1", "0"])  # such as the ids of a train and of a test part
+    path = npz(tmp_path, np.array(["0", "1"]), SCORES[:2])
+    with pytest.raises(BadInputError, match="calls 2 samples '0'; expected an id for each"):
+        open_scores(path, source_ids=source, needed=source)
