@@ -95,6 +95,7 @@ def test_without_labels_agreement_with_fp32_is_judged(
     assert fp32["accuracy"]["agreement_fp32"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_limit_that_the_user_set_is_never_dropped(
     pixel_net: Path, labelled: Path, target: str, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_folder_does_not_do_for_a_network_on_floats(
         prepare(float_net, image_folder, target, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_double_precision_data_of_a_float_network_is_measured_and_bundled_in_its_own_type(
     float_net: Path, labelled: Path, target: str, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ def test_double_precision_data_of_a_float_network_is_measured_and_bundled_in_its
     assert bundle.verify(folder / "bundle").passed
 
 
+@pytest.mark.slow
 def test_a_network_of_a_fixed_batch_is_prepared(make_net: MakeNet, labelled: Path, target: str, tmp_path: Path) -> None:
     full, code, _ = prepare(make_net(tmp_path / "one.onnx", batch=1), labelled, target, tmp_path / "out", **LIMITS)
     assert code == ExitCode.PASS

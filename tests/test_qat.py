@@ -122,6 +122,7 @@ def test_the_teacher_and_its_temperature_are_attached_while_the_student_learns(t
     assert tuned.validation_top1 >= tuned.before_top1
 
 
+@pytest.mark.slow
 @needs_torchao
 def test_onnx_runtime_says_what_the_fake_quantized_network_says(
     tuned: Tuned, exported: tuple[Path, ExportedQdq], dataset: Dataset
@@ -137,6 +138,7 @@ def test_onnx_runtime_says_what_the_fake_quantized_network_says(
     assert said.fake_top1 == said.onnx_top1 and said.agreement == 1.0 and said.n == len(dataset.test)
 
 
+@pytest.mark.slow
 @needs_torchao
 def test_the_file_holds_int8_weights_and_nothing_but_standard_operators(exported: tuple[Path, ExportedQdq]) -> None:
     model = onnx.load(exported[0])
@@ -154,6 +156,7 @@ def test_the_file_holds_int8_weights_and_nothing_but_standard_operators(exported
         assert constants[weight.input[1]].shape == constants[bias.input[0]].shape
 
 
+@pytest.mark.slow
 @needs_torchao
 def test_every_convolution_and_the_dense_layer_run_on_int8_kernels(
     exported: tuple[Path, ExportedQdq], tmp_path: Path
@@ -169,6 +172,7 @@ def test_every_convolution_and_the_dense_layer_run_on_int8_kernels(
     assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (2, 1)
 
 
+@pytest.mark.slow
 @needs_torchao
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_weights(
     student: Network, teacher: Network, dataset: Dataset, tmp_path: Path, tuned: Tuned

@@ -100,6 +100,7 @@ def test_a_bundle_does_not_replace_a_folder_of_something_else(
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_the_export_of_a_student_is_the_file_that_the_run_made(
     finished: Finished, tmp_path: Path, edgekd: Edgekd
 ) -> None:

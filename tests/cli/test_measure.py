@@ -92,6 +92,7 @@ def test_times_are_normalised_to_a_result_of_another_machine_that_was_not_edited
     assert refused.code == 2 and "was it edited?" in refused.err
 
 
+@pytest.mark.slow
 def test_a_constant_output_never_passes(edgekd: Edgekd, nets: dict[str, Path]) -> None:
     for arguments in (("compare", nets["constant"], nets["slow"]), ("latency", nets["constant"], "--min-seconds", "0")):
         answer = edgekd(*arguments)

@@ -38,6 +38,7 @@ def test_the_best_options_are_shown_and_written_and_taken_by_validate(tmp_path: 
     assert answer.code == 2 and "none.json: cannot be read" in answer.err
 
 
+@pytest.mark.slow
 def test_json_is_the_whole_result(tmp_path: Path, edgekd: Edgekd) -> None:
     model = linear(tmp_path / "net.onnx")
     np.savez(tmp_path / "data.npz", x=np.ones((20, 4), np.float32))

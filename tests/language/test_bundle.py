@@ -61,7 +61,13 @@ def rehash(folder: Path, name: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("variant", ["fp32", "int8-weight-only", "int4-weight-only", "int8-dynamic"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "int8-weight-only",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("fp32", "int4-weight-only", "int8-dynamic")),
+    ],
+)
 def test_a_bundle_passes_with_its_vocabulary_logits_next_tokens_and_perplexity(variant: str, make: Make) -> None:
     found = bundle.verify(make(variant))
     assert found.passed is True
@@ -78,6 +84,7 @@ def test_a_changed_file_fails_and_nothing_is_run(make: Make) -> None:
     assert [(check.name, check.passed) for check in found.checks[2:]] == [("hashes", False), ("outputs", None)]
 
 
+@pytest.mark.slow
 def test_two_characters_that_changed_places_are_caught_though_the_hash_was_made_anew(make: Make) -> None:
     folder = make()
     path = folder / "vocabulary.json"
@@ -88,6 +95,7 @@ def test_two_characters_that_changed_places_are_caught_though_the_hash_was_made_
     assert "vocabulary" in failed(folder)
 
 
+@pytest.mark.slow
 def test_other_weights_are_caught_though_the_hash_was_made_anew(make: Make) -> None:
     folder = make()
     model = onnx.load(str(folder / "model.onnx"))
@@ -107,6 +115,7 @@ def test_a_manifest_of_another_schema_or_with_a_lie_is_refused(make: Make) -> No
             bundle.verify(path.parent)
 
 
+@pytest.mark.slow
 def test_the_program_inside_goes_on_with_a_text(make: Make) -> None:
     line = [sys.executable, str(make() / "generate.py"), "the cat ", "--tokens", "30", "--temperature", "0"]
     wrote = subprocess.run(line, capture_output=True, text=True, check=True).stdout

@@ -47,6 +47,7 @@ def cells(folder: Path) -> dict[str, int]:
     return {path.parents[1].name: path.stat().st_mtime_ns for path in folder.glob("cells/*/stages/distill.json")}
 
 
+@pytest.mark.slow
 def test_a_study_trains_every_cell_and_leaves_its_files_and_nothing_half_written(done: Outcome) -> None:
     assert done.exit_code == ExitCode.PASS
     assert {path.name for path in done.folder.iterdir() if path.is_file()} - {".lock"} == FILES
@@ -55,6 +56,7 @@ def test_a_study_trains_every_cell_and_leaves_its_files_and_nothing_half_written
     assert json.loads((done.folder / "study.json").read_text()) == json.loads(json.dumps(done.study))
 
 
+@pytest.mark.slow
 def test_every_arm_has_every_seed_and_the_teacher_is_told(done: Outcome) -> None:
     assert done.study["teacher"]["test_top1"] > 0.6  # chance is 0.33
     for arm in done.study["arms"]:
@@ -65,18 +67,21 @@ def test_every_arm_has_every_seed_and_the_teacher_is_told(done: Outcome) -> None
     assert [arm["against_baseline"] is None for arm in done.study["arms"]] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_the_chosen_candidate_is_the_best_on_validation(done: Outcome) -> None:
     for arm in done.study["arms"]:
         tops = [row["validation_top1"] for row in arm["candidates"]]
         assert arm["chosen"] == arm["candidates"][tops.index(max(tops))]["knobs"]
 
 
+@pytest.mark.slow
 def test_exact_entropy_has_no_spread_and_a_fixed_temperature_has(done: Outcome) -> None:
     entropies = {arm["method"]: arm["soft_entropy"] for arm in done.study["arms"]}
     assert entropies["ce"] is None
     assert entropies["entropy"]["sd"] < 1e-4 < entropies["kd"]["sd"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_cell_of_a_study_is_the_run_of_its_recipe_bit_by_bit(done: Outcome, tmp_path: Path) -> None:
     place = done.folder / "cells" / "kd-2.7-4-seed0"
@@ -85,6 +90,7 @@ def test_a_cell_of_a_study_is_the_run_of_its_recipe_bit_by_bit(done: Outcome, tm
     assert (tmp_path / name).read_bytes() == (place / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_study_again_trains_nothing_and_says_the_same(home: Place, done: Outcome, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(done.folder, tmp_path / "out"))
     before = cells(folder)

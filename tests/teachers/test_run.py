@@ -120,6 +120,7 @@ def test_an_unknown_size_goes_through_the_report_and_the_logits_through_the_cach
     assert len([p for p in (tmp_path / "cache" / "teacher-logits").iterdir() if p.is_dir()]) == 1
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_kinds_runs_and_counts_its_parameters(
     npz_file: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
