@@ -167,3 +167,5 @@ def test_a_bundle_without_its_sample_files_or_with_other_labels_does_not_pass(
     other = shutil.copytree(whole, tmp_path / "task")
     edit_manifest(other, lambda document: document.update(task="multi-label"))
     assert failed(bundle.verify(other))["task"] == "manifest.json says 'multi-label', model.onnx None"
+    softmax = tampered(whole, tmp_path / "softmax", "session.json", '"kind": "logits"', '"kind": "probabilities"')
+    assert "takes the first output for 'probabilities'" in failed(bundle.verify(softmax))["task"]

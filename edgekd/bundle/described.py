@@ -53,12 +53,23 @@ def describe_outputs(
     middle: the output at that probability; other than 0 of a network that puts out the probabilities themselves.
     """
     names = [output.name for output in session.get_outputs() if is_numbers(output.type)]
-    kind = ("probabilities" if are_probabilities(first) else "logits") if labels and are_scores(first) else "values"
-    if task == "multi-label" and labels:
-        first_output = {"name": names[0], "kind": task, "threshold": 0.5}
+    kind = output_kind(first, labelled=bool(labels), task=task)
+    if kind == "multi-label":
+        first_output = {"name": names[0], "kind": kind, "threshold": 0.5}
         first_output |= {"scale": "probabilities"} if middle else {}
         return [first_output, *({"name": name, "kind": "values"} for name in names[1:])]
     return [{"name": name, "kind": kind if name == names[0] else "values"} for name in names]
+
+
+def output_kind(first: npt.NDArray[Any], *, labelled: bool, task: str | None) -> str:
+    """What infer.py makes of the first output: `multi-label`, `probabilities`, `logits`, or mere `values`."""
+    if not labelled:
+        return "values"
+    if task == "multi-label":
+        return task
+    if not are_scores(first):
+        return "values"
+    return "probabilities" if are_probabilities(first) else "logits"
 
 
 def are_probabilities(scores: npt.NDArray[Any]) -> bool:

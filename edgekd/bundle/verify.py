@@ -11,6 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from edgekd import machine
+from edgekd.bundle.described import output_kind
 from edgekd.bundle.infer import READERS
 from edgekd.bundle.manifest import (
     INFER,
@@ -20,6 +21,7 @@ from edgekd.bundle.manifest import (
     OWN,
     SAMPLE_NAME,
     SAMPLES,
+    SESSION,
     TOKENIZER,
     File,
     Manifest,
@@ -170,7 +172,7 @@ def _check_answers(folder: Path, manifest: Manifest, isa_here: str, *, run_infer
         ),
         *_check_preprocessing(manifest, said),
         *_check_tokenizer(folder, said or {}),
-        *_check_meaning(folder, manifest, document),
+        *_check_meaning(folder, manifest, document, expected[0]),
         *_check_files(folder, manifest, said, inputs, expected, run_infer=run_infer),
     ]
 
@@ -205,8 +207,12 @@ def _check_preprocessing(manifest: Manifest, said: dict[str, Any] | None) -> lis
     return [Check(name="preprocessing", passed=not wrong, detail=detail)]
 
 
-def _check_meaning(folder: Path, manifest: Manifest, document: Mapping[str, Any]) -> list[Check]:
+def _check_meaning(
+    folder: Path, manifest: Manifest, document: Mapping[str, Any], first: npt.NDArray[Any]
+) -> list[Check]:
     """Where the names that infer.py gives the outputs, or what they decide, are not as model.onnx says.
+
+    first: the expected first output, by which infer.py's choice of softmax, sigmoid or nothing is judged.
 
     Numbers in place of names are those of the outputs. A file that names no classes contradicts nothing.
     """
@@ -222,6 +228,12 @@ def _check_meaning(folder: Path, manifest: Manifest, document: Mapping[str, Any]
             checks.append(Check(name="labels", passed=False, detail=detail))
     if document.get("task") != manifest.task:
         detail = f"{MANIFEST} says {manifest.task!r}, {MODEL} {document.get('task')!r}"
+        checks.append(Check(name="task", passed=False, detail=detail))
+    kind = output_kind(first, labelled=path.is_file(), task=document.get("task"))
+    told = json.loads((folder / SESSION).read_bytes()).get("outputs")  # sound: a session was opened by it
+    found = told[0].get("kind") if isinstance(told, list) and told and isinstance(told[0], dict) else None
+    if found != kind:
+        detail = f"{SESSION} takes the first output for {found!r}, and it holds {kind!r}"
         checks.append(Check(name="task", passed=False, detail=detail))
     return checks
 

@@ -107,7 +107,7 @@ def fit(
     listener(Progress(stage="fit", done=total, total=total))
     fitting = [trial for trial in trials if trial.fit == "fits"]
     best = max(fitting, key=lambda trial: possible.index(trial.size), default=None)
-    above = 0 if best is None else possible.index(best.size) + 1
+    above = 0 if best is None else sizes.index(best.size) + 1
     return Fitted(
         sizes=len(sizes),
         too_large=len(sizes) - len(possible),
