@@ -45,10 +45,12 @@ def open_scores(path: Path, *, source_ids: Ids | None, needed: Ids | None) -> Op
         EnvironmentFault: a .parquet, and pyarrow is not installed.
     """
     if source_ids is None or needed is None:
-        raise BadInputError("is a table of scores, and this data does not name its samples; use a source that does")
+        raise BadInputError(
+            f"{path}: is a table of scores, and this data does not name its samples; use a source that does"
+        )
     table = read_table(path)
     ids = _of_order(path, table, source_ids) if table.ids is None else table.ids
-    _check_ids(ids, source_ids, needed)
+    _check_ids(path, ids, source_ids, needed)
     row_of = {str(one): row for row, one in enumerate(ids)}
 
     def ask(inputs: Inputs, ids: Ids | None) -> npt.NDArray[np.float32]:
@@ -162,32 +164,36 @@ def _of_order(path: Path, table: Table, source_ids: Ids) -> Ids:
     return source_ids
 
 
-def _check_ids(ids: Ids, source_ids: Ids, needed: Ids) -> None:
+def _check_ids(path: Path, ids: Ids, source_ids: Ids, needed: Ids) -> None:
     have = [str(one) for one in ids]
     known, seen = {str(one) for one in source_ids}, set(have)
     if len(seen) < len(have):
         twice = next(one for place, one in enumerate(have) if one in have[:place])
-        raise BadInputError(f"has two rows for '{twice}'; expected one a sample")
+        raise BadInputError(f"{path}: has two rows for '{twice}'; expected one a sample")
     if len(known) < len(source_ids):
         names, counts = np.unique(source_ids, return_counts=True)
         raise BadInputError(
-            f"is a table of scores by id, and the data calls {counts.max()} samples '{names[np.argmax(counts)]}'; "
+            f"{path}: is a table of scores by id, and the data calls {counts.max()} samples "
+            f"'{names[np.argmax(counts)]}'; "
             "expected an id for each sample, in all parts of the source: rename them there and in the table"
         )
     missing = [str(one) for one in needed if str(one) not in seen]
     other = [one for one in have if one not in known]
     if len(missing) == len(needed):
         example = f"the data's are like '{needed[0]}', the table's like '{have[0]}'"
-        raise BadInputError(f"has scores for other samples: none of its ids is one of the data's ({example})")
+        raise BadInputError(
+            f"{path}: has scores for other samples: none of its ids is one of the data's ({example}); expected the "
+            "data's ids: is it the table of another data set?"
+        )
     if missing:
         raise BadInputError(
-            f"has no row for {_listed(missing)}; {len(missing)} of {len(needed)} needed rows are missing. Add them, or "
-            "remove these samples from the data"
+            f"{path}: has no row for {_listed(missing)}; {len(missing)} of {len(needed)} needed rows are missing. Add "
+            "them, or remove these samples from the data"
         )
     if other:
         raise BadInputError(
-            f"has scores for {len(other)} other sample(s), such as {_listed(other)}, which the data does not have; "
-            "remove those rows if they belong to nothing here"
+            f"{path}: has scores for {len(other)} other sample(s), such as {_listed(other)}, which the data does not "
+            "have; remove those rows if they belong to nothing here"
         )
 
 

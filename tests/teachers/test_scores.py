@@ -59,7 +59,9 @@ def test_rows_may_stand_in_any_order(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", NAMED)
 def test_missing_rows_are_named(write: Write, tmp_path: Path) -> None:
     path = write(tmp_path, IDS[:2], SCORES[:2])
-    with pytest.raises(BadInputError, match=r"no row for 'dog/1.png', 'dog/2.png'; 2 of 4 needed rows are missing"):
+    with pytest.raises(
+        BadInputError, match=r"\.\w+: has no row for 'dog/1.png', 'dog/2.png'; 2 of 4 needed rows are missing"
+    ):
         open_scores(path, source_ids=IDS, needed=IDS)
     teacher = open_scores(path, source_ids=IDS, needed=IDS[:2])
     with pytest.raises(BadInputError, match=r"has no row for 'dog/2.png'"):
